@@ -1,7 +1,23 @@
 //! Off-policy evaluation and `SharpeRatio@k` over plain slices: no Python, no Arrow.
+//!
+//! Every estimator is a *term* (what one episode contributes, [`terms`]), a *state* (mergeable sums
+//! of terms, [`sums`]) and a *finish* (state to value and standard error, [`estimate`]).
+//! [`evaluate`] runs them over the rows of a log; [`registry`] is the one table of estimators;
+//! [`top_k`] ranks candidates and computes `SharpeRatio@k`.
 
+pub mod check;
+pub mod column;
+pub mod episode;
 pub mod error;
+pub mod estimate;
+pub mod evaluate;
+pub mod interval;
+pub mod pool;
 pub mod random;
+pub mod registry;
+pub mod sums;
+pub mod terms;
 pub mod top_k;
+pub mod weights;
 
 pub use error::{Error, Result};

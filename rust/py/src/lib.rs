@@ -1,1 +1,30 @@
+//! `counterfolio._core`: the Arrow door in, the GIL door out, thin functions between.
 
+mod arrow;
+mod enter;
+mod evaluation;
+mod exceptions;
+mod log;
+mod selection;
+
+/// The compiled core of counterfolio.
+#[pyo3::pymodule(gil_used = false)]
+mod _core {
+    #[pymodule_export]
+    use crate::arrow::{PyColumn, read_column, read_table};
+    #[pymodule_export]
+    use crate::evaluation::{evaluate, intervals, normal_cdf, registry};
+    #[pymodule_export]
+    use crate::log::{PyEpisodes, check_column, check_present, summarise_column};
+    #[pymodule_export]
+    use crate::selection::{rank, top_k};
+    use pyo3::prelude::*;
+
+    #[pymodule_init]
+    fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        module.add("__version__", env!("CARGO_PKG_VERSION"))?;
+        // Set for wheels built without optimisation, which the package warns about.
+        module.add("DEBUG_BUILD", cfg!(debug_assertions))?;
+        crate::exceptions::register(module)
+    }
+}

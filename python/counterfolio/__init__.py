@@ -1,0 +1,48 @@
+"""counterfolio: which candidate policies deserve an online A/B test, and at what risk.
+
+From logged data alone: estimate what each candidate would have earned (off-policy evaluation), rank
+the candidates, and weigh the return of the shortlist against its risk (SharpeRatio@k).
+"""
+
+from counterfolio._core import DEBUG_BUILD, __version__
+from counterfolio.evaluation import Evaluation, evaluate
+from counterfolio.exceptions import (
+    CounterfolioError,
+    InvalidArgumentError,
+    InvalidLogError,
+    InvalidPolicyError,
+    MissingExtraError,
+)
+from counterfolio.log import LoggedData, read_parquet
+from counterfolio.policies import Policy, PolicyColumns
+from counterfolio.portfolio import Portfolio
+from counterfolio.selection import sharpe_ratio_at_k, top_k
+from counterfolio.validation import LogReport
+
+__all__ = [
+    "CounterfolioError",
+    "Evaluation",
+    "InvalidArgumentError",
+    "InvalidLogError",
+    "InvalidPolicyError",
+    "LogReport",
+    "LoggedData",
+    "MissingExtraError",
+    "Policy",
+    "PolicyColumns",
+    "Portfolio",
+    "__version__",
+    "evaluate",
+    "read_parquet",
+    "sharpe_ratio_at_k",
+    "top_k",
+]
+
+if DEBUG_BUILD:
+    import warnings
+
+    warnings.warn(
+        "counterfolio was built without optimisation; build with --release before timing anything",
+        RuntimeWarning,
+        stacklevel=2,
+    )

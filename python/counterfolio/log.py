@@ -1,0 +1,364 @@
+"""`LoggedData`: what a behavior policy did and earned, checked once."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack
+
+import numpy as np
+import polars as pl
+
+from counterfolio import _core
+from counterfolio.exceptions import InvalidArgumentError, InvalidLogError
+from counterfolio.files import METADATA_KEY, write_parquet
+from counterfolio.sources import Frame, Table, as_column, open_table
+from counterfolio.text import plural, suggest
+from counterfolio.validation import LogReport, report
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+ACTION_TYPES = ("discrete", "continuous")
+
+
+class Roles(TypedDict, total=False):
+    """Which column plays which part: the keywords of `LoggedData.from_frame`."""
+
+    action: str
+    reward: str
+    propensity: str | None
+    episode_id: str | None
+    timestep: str | None
+    state: str | Sequence[str] | None
+    terminated: str | None
+    truncated: str | None
+    actions: Sequence[Any] | None
+    action_type: Literal["discrete", "continuous"]
+    action_probs: str | None
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class LoggedData:
+    """A log of decisions: one row to a step, episodes contiguous, checked and ready to evaluate.
+
+    Made by `LoggedData.from_frame` or `counterfolio.read_parquet`. The source's buffers are kept by
+    reference and never copied.
+
+    Attributes
+    ----------
+    n_rows, n_episodes : int
+        Size of the log.
+    report : LogReport
+        What was checked, what the log holds and what looks wrong.
+    roles : dict
+        Which column plays which part.
+    propensity_source : {"logged", "estimated", None}
+        Where the propensities come from; None for a log without them.
+    """
+
+    _table: Table
+    _episodes: _core.Episodes
+    _propensity: _core.Column | None
+    roles: dict[str, Any]
+    propensity_source: Literal["logged", "estimated"] | None
+    #: What the checks found on the way, for the report.
+    _facts: dict[str, int]
+
+    @classmethod
+    def from_frame(
+        cls,
+        frame: Frame,
+        *,
+        action: str = "action",
+        reward: str = "reward",
+        propensity: str | None = "propensity",
+        episode_id: str | None = None,
+        timestep: str | None = None,
+        state: str | Sequence[str] | None = None,
+        terminated: str | None = None,
+        truncated: str | None = None,
+        actions: Sequence[Any] | None = None,
+        action_type: Literal["discrete", "continuous"] = "discrete",
+        action_probs: str | NDArray[np.floating[Any]] | None = None,
+    ) -> LoggedData:
+        """Take a log from a table, one row to a decision.
+
+        Parameters
+        ----------
+        frame
+            A polars, pandas or pyarrow table, a DuckDB relation, a dict of numpy arrays, or any
+            object with `__arrow_c_stream__` or `__arrow_c_array__`.
+        action, reward
+            Columns of the action taken (numbers, text or categories) and of what it earned.
+        propensity
+            Column of b(a|s), the probability with which the behavior policy took the logged action
+            (for continuous actions, the joint density). None: a log without propensities, for the
+            direct method alone, unless `action_probs` is given.
+        episode_id
+            Column of integers, text or categories; equal ids must stand together. None: each row is
+            an episode, unless `terminated` or `truncated` mark the ends.
+        timestep
+            Column that must increase within each episode. Rewards are discounted by position, not
+            by this column; gaps are reported.
+        state
+            Column or columns handed to policies, of any type.
+        terminated, truncated
+            Boolean columns, true on the last row of an episode only.
+        actions
+            Labels of the actions in the column order of dense arrays. Default: 0 to K - 1 for
+            integers, else sorted.
+        action_type
+            "continuous" admits densities above 1.
+        action_probs
+            The *behavior* policy's probabilities of all actions: a column of arrays, or an array of
+            shape (n_rows, n_actions). Gives the propensities where no column does.
+
+        Raises
+        ------
+        InvalidLogError
+            If a column is missing, of the wrong type, or holds a value it may not hold; the message
+            names the column, the count and the first row.
+        InvalidArgumentError
+            If an argument names nothing.
+        """
+        if action_type not in ACTION_TYPES:
+            text = f"unknown action_type {action_type!r}; {suggest(action_type, ACTION_TYPES)}"
+            raise InvalidArgumentError(text)
+        table = open_table(frame)
+        if isinstance(action_probs, np.ndarray):
+            table = table.with_column("action_probs", action_probs)
+            action_probs = "action_probs"
+        states = (state,) if isinstance(state, str) else tuple(state or ())
+        named = (action, reward, propensity, episode_id, timestep, terminated, truncated)
+        for name in (*(n for n in named if n is not None), *states):
+            table.check(name)
+        _check_lengths(table, [n for n in (reward, action, *named[2:], *states) if n is not None])
+        rewards = table.column(reward)
+        if len(rewards) == 0:
+            text = f'the log is empty: column "{reward}" has no rows'
+            raise InvalidLogError(text)
+        _core.check_column(rewards, "finite", _label(reward))
+        _core.check_present(table.column(action), _label(action))
+        propensities = None
+        if propensity is not None:
+            propensities = table.column(propensity)
+            rule = "propensity" if action_type == "discrete" else "propensity density"
+            _core.check_column(propensities, rule, _label(propensity))
+        flags = [name for name in (terminated, truncated) if name is not None]
+        for name in flags:
+            _core.check_column(table.column(name), "flag", _label(name))
+        episodes = _find_episodes(table, len(rewards), episode_id, flags)
+        facts = {name: episodes.check_ends(table.column(name), _label(name)) for name in flags}
+        if timestep is not None:
+            facts["gaps"] = episodes.check_timesteps(table.column(timestep), _label(timestep))
+        log = cls(
+            _table=table,
+            _episodes=episodes,
+            _propensity=propensities,
+            roles={
+                "action": action,
+                "reward": reward,
+                "propensity": propensity,
+                "episode_id": episode_id,
+                "timestep": timestep,
+                "state": list(states) or None,
+                "terminated": terminated,
+                "truncated": truncated,
+                "actions": None if actions is None else list(actions),
+                "action_type": action_type,
+                "action_probs": action_probs,
+            },
+            propensity_source=None if propensities is None else "logged",
+            _facts=facts,
+        )
+        if action_probs is not None and propensities is None:
+            return replace(log, **log._propensity_from_dense(action_probs))
+        return log
+
+    def _propensity_from_dense(self, name: str) -> dict[str, Any]:
+        from counterfolio.policies import gather_dense  # noqa: PLC0415 - policies build on logs
+
+        probs, _ = gather_dense(self, f'column "{name}"', self._table.series(name), None)
+        column = as_column(name, probs)
+        _core.check_column(column, "propensity", _label(name))
+        return {"_propensity": column, "propensity_source": "logged"}
+
+    @property
+    def n_rows(self) -> int:
+        """Number of rows, one to a decision."""
+        return self._episodes.n_rows
+
+    @property
+    def n_episodes(self) -> int:
+        """Number of episodes."""
+        return self._episodes.n_episodes
+
+    @cached_property
+    def report(self) -> LogReport:
+        """What was checked, what the log holds and what looks wrong."""
+        return report(self)
+
+    @cached_property
+    def labels(self) -> list[Any]:
+        """Labels of the actions, in the column order of dense arrays."""
+        if self.roles["actions"] is not None:
+            return list(self.roles["actions"])
+        series = self._table.series(self.roles["action"])
+        if series.dtype.is_integer():
+            return list(range(int(series.max()) + 1))  # type: ignore[arg-type]
+        if isinstance(series.dtype, pl.Categorical | pl.Enum):
+            series = series.cast(pl.String)
+        return series.unique().sort().to_list()
+
+    @cached_property
+    def codes(self) -> NDArray[np.integer[Any]]:
+        """Position of each row's action among `labels`.
+
+        Raises
+        ------
+        InvalidLogError
+            If a logged action is not among the labels.
+        """
+        name = self.roles["action"]
+        series = self._table.series(name)
+        if self.roles["actions"] is None and series.dtype.is_integer():
+            codes = series.to_numpy()
+            bad = codes < 0
+        else:
+            if isinstance(series.dtype, pl.Categorical | pl.Enum):
+                series = series.cast(pl.String)
+            known = pl.Series(self.labels)
+            position = pl.Series(range(len(known)), dtype=pl.Int32)
+            found = series.replace_strict(known, position, default=None, return_dtype=pl.Int32)
+            bad = found.is_null().to_numpy()
+            codes = found.fill_null(-1).to_numpy()
+        if bad.any():
+            row = int(bad.argmax())
+            text = (
+                f"{_label(name)}: {int(bad.sum())} of {len(codes)} values are not among the action "
+                f"labels, first at row {row} ({series[row]!r}); pass actions=[...], every label in "
+                "the column order of the dense arrays"
+            )
+            raise InvalidLogError(text)
+        return codes
+
+    def with_propensity(self, propensity: object) -> LoggedData:
+        """Return the same log with other propensities, marked as estimated in every result.
+
+        Parameters
+        ----------
+        propensity
+            One probability (or density) of the logged action for each row.
+
+        Raises
+        ------
+        InvalidLogError
+            If a value is missing, 0, negative or above 1, or the length differs.
+        """
+        column = as_column("propensity", propensity)
+        if len(column) != self.n_rows:
+            text = f'column "propensity" has {len(column)} rows, but the log has {self.n_rows}'
+            raise InvalidLogError(text)
+        discrete = self.roles["action_type"] == "discrete"
+        rule = "propensity" if discrete else "propensity density"
+        _core.check_column(column, rule, _label("propensity"))
+        return replace(
+            self,
+            _table=self._table.with_column("propensity", column),
+            _propensity=column,
+            propensity_source="estimated",
+            roles={**self.roles, "propensity": "propensity"},
+        )
+
+    def to_parquet(self, path: str | Path) -> None:
+        """Write every column of the log's source, and the roles, which `read_parquet` then knows.
+
+        The file appears whole or not at all.
+        """
+        frame = pl.DataFrame([self._table.series(name) for name in self._table.names])
+        roles = {**self.roles, "propensity_source": self.propensity_source}
+        write_parquet(frame, path, roles)
+
+    def __repr__(self) -> str:
+        propensities = "no" if self.propensity_source is None else self.propensity_source
+        return (
+            f"<LoggedData: {plural(self.n_rows, 'row')} in {plural(self.n_episodes, 'episode')}, "
+            f"{propensities} propensities; .report says what it holds>"
+        )
+
+    def _repr_html_(self) -> str:
+        return self.report._repr_html_()
+
+
+def _label(name: str) -> str:
+    return f'column "{name}"'
+
+
+def _check_lengths(table: Table, names: list[str]) -> None:
+    """Raise unless all used columns have the length of the first."""
+    expected = len(table.column(names[0]))
+    for name in names[1:]:
+        if (length := len(table.column(name))) != expected:
+            text = (
+                f'{_label(name)} has {length} rows, but column "{names[0]}" has {expected}; '
+                "pass columns of one length"
+            )
+            raise InvalidLogError(text)
+
+
+def _find_episodes(
+    table: Table, rows: int, episode_id: str | None, flags: list[str]
+) -> _core.Episodes:
+    if episode_id is not None:
+        ids = table.column(episode_id)
+        _core.check_present(ids, _label(episode_id))
+        if not ids.is_numeric:
+            series = table.series(episode_id)
+            if series.dtype == pl.String:
+                series = series.cast(pl.Categorical)
+            if not isinstance(series.dtype, pl.Categorical | pl.Enum):
+                text = (
+                    f"{_label(episode_id)} holds {series.dtype}, which cannot name episodes; cast "
+                    "it to integers or text"
+                )
+                raise InvalidLogError(text)
+            ids = as_column(episode_id, series.to_physical())
+        return _core.Episodes.from_ids(ids, _label(episode_id))
+    if flags:
+        return _core.Episodes.from_ends(rows, [(_label(n), table.column(n)) for n in flags])
+    return _core.Episodes.each_row(rows)
+
+
+def read_parquet(source: str | Path, **roles: Unpack[Roles]) -> LoggedData:
+    """Read a log from Parquet into memory.
+
+    Parameters
+    ----------
+    source
+        A file, a folder (Hive partitions become columns) or a glob; files are read in the order of
+        their names. Every column is read, so that policies can be named afterwards.
+    **roles
+        As in `LoggedData.from_frame`. A file that `LoggedData.to_parquet` wrote needs none.
+
+    Raises
+    ------
+    InvalidLogError
+        If there is no such file, or as `LoggedData.from_frame` does.
+    """
+    path = Path(source)
+    pattern = str(path / "**" / "*.parquet") if path.is_dir() else str(path)
+    try:
+        frame = pl.scan_parquet(pattern, hive_partitioning=path.is_dir() or None).collect()
+    except (OSError, pl.exceptions.PolarsError) as error:
+        text = f'the log "{source}" cannot be read as Parquet: {error}'
+        raise InvalidLogError(text) from error
+    if roles or not path.is_file():
+        return LoggedData.from_frame(frame, **roles)
+    written = json.loads(pl.read_parquet_metadata(path).get(METADATA_KEY, "{}"))
+    origin = written.pop("propensity_source", None)
+    log = LoggedData.from_frame(frame, **written)
+    return replace(log, propensity_source=origin) if written else log

@@ -1,0 +1,150 @@
+"""Named columns from any table: polars, pyarrow, pandas, DuckDB, anything that exports Arrow."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+import polars as pl
+
+from counterfolio import _core
+from counterfolio.exceptions import InvalidLogError
+from counterfolio.text import suggest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import TypeAlias
+
+
+class ArrowStreamExportable(Protocol):
+    """An object that exports a stream of Arrow arrays or record batches."""
+
+    def __arrow_c_stream__(self, requested_schema: object | None = None) -> object:
+        """Return a PyCapsule of an ArrowArrayStream."""
+
+
+class ArrowArrayExportable(Protocol):
+    """An object that exports one Arrow array or record batch."""
+
+    def __arrow_c_array__(self, requested_schema: object | None = None) -> tuple[object, object]:
+        """Return PyCapsules of an ArrowSchema and an ArrowArray."""
+
+
+#: What `LoggedData.from_frame` takes.
+Frame: TypeAlias = "ArrowStreamExportable | ArrowArrayExportable | Mapping[str, Any] | pl.LazyFrame"
+
+
+def is_pandas(value: object, kind: str) -> bool:
+    """Whether `value` is a pandas object of the class `kind`, without importing pandas."""
+    pandas = sys.modules.get("pandas")
+    return pandas is not None and isinstance(value, getattr(pandas, kind))
+
+
+def as_column(name: str, value: Any) -> _core.Column:  # noqa: ANN401 - anything array-like
+    """Take one column from an array, a series or an Arrow array, without a copy where possible.
+
+    Parameters
+    ----------
+    name
+        What messages call it.
+    value
+        A polars or pandas Series, a one-dimensional numpy array, a sequence, or any object with
+        `__arrow_c_stream__` or `__arrow_c_array__`.
+
+    Raises
+    ------
+    InvalidLogError
+        If it is none of these, has two dimensions, or holds what Arrow cannot.
+    """
+    if is_pandas(value, "Series") and isinstance(value.dtype, np.dtype) and value.dtype.kind != "O":
+        value = value.to_numpy()  # the same buffer; pandas' own Arrow export needs pyarrow
+    if isinstance(value, list | tuple):
+        value = _series(name, value)
+    if isinstance(value, np.ndarray):
+        if value.ndim != 1:
+            text = f'column "{name}" has shape {value.shape}; pass a one-dimensional array'
+            raise InvalidLogError(text)
+        value = _series(name, value)
+    return _core.read_column(name, value)
+
+
+def _series(name: str, values: Any) -> pl.Series:  # noqa: ANN401 - anything array-like
+    try:
+        return pl.Series(name, values)
+    except (TypeError, ValueError, pl.exceptions.PolarsError) as error:
+        text = f'column "{name}" cannot be read as one column of values: {error}'
+        raise InvalidLogError(text) from error
+
+
+class Table:
+    """The columns of a source by name, each taken when first asked for."""
+
+    def __init__(self, columns: Mapping[str, Callable[[], Any]]) -> None:
+        self._open = dict(columns)
+        self._taken: dict[str, _core.Column] = {}
+
+    @property
+    def names(self) -> list[str]:
+        """Names of all columns, in the order of the source."""
+        return list(self._open)
+
+    def check(self, name: object) -> None:
+        """Raise unless `name` is a column of the table."""
+        if not isinstance(name, str):
+            text = f"a column is named by a string, not by {name!r}"
+            raise InvalidLogError(text)
+        if name not in self._open:
+            text = f'no column "{name}" in the log; {suggest(name, self._open)}'
+            raise InvalidLogError(text)
+
+    def column(self, name: str) -> _core.Column:
+        """Take the column as the core reads it."""
+        self.check(name)
+        if name not in self._taken:
+            value = self._open[name]()
+            is_taken = isinstance(value, _core.Column)
+            self._taken[name] = value if is_taken else as_column(name, value)
+        return self._taken[name]
+
+    def series(self, name: str) -> pl.Series:
+        """Take the column as a polars Series, of the same buffers."""
+        self.check(name)
+        value = self._open[name]()
+        if isinstance(value, np.ndarray | list | tuple):
+            return _series(name, value)
+        if isinstance(value, pl.Series):
+            return value.alias(name)
+        return pl.DataFrame(self.column(name)).to_series()
+
+    def with_column(self, name: str, value: object) -> Table:
+        """Return a table with a further column, or one replaced."""
+        return Table({**self._open, name: lambda: value})
+
+
+def open_table(frame: Any) -> Table:  # noqa: ANN401 - see Frame
+    """Take the columns of a table by name.
+
+    A polars frame is taken column by column and left as it is (its own stream would merge its
+    chunks in place). A one-shot reader is read to its end here.
+
+    Raises
+    ------
+    InvalidLogError
+        If `frame` is no table.
+    """
+    if isinstance(frame, pl.LazyFrame):
+        frame = frame.collect()
+    if isinstance(frame, pl.DataFrame):
+        return Table({name: _getter(frame.get_column, name) for name in frame.columns})
+    if is_pandas(frame, "DataFrame"):
+        return Table({str(name): _getter(frame.__getitem__, name) for name in frame.columns})
+    if isinstance(frame, Mapping):
+        return Table({str(name): _getter(frame.__getitem__, name) for name in frame})
+    columns = _core.read_table(frame)
+    return Table({column.name: _getter(lambda c: c, column) for column in columns})
+
+
+def _getter(get: Callable[[Any], Any], key: Any) -> Callable[[], Any]:  # noqa: ANN401
+    return lambda: get(key)

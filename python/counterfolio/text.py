@@ -1,0 +1,92 @@
+"""Words and tables for people: suggestions, numbers, plain-text and HTML tables."""
+
+from __future__ import annotations
+
+import difflib
+import html
+import textwrap
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+WIDTH = 80
+#: Text columns are not cut shorter than this.
+NARROWEST = 6
+
+
+def suggest(name: object, known: Iterable[str]) -> str:
+    """Say which names exist, nearest first: the end of an error message."""
+    names = list(known)
+    near = difflib.get_close_matches(str(name), names, n=3, cutoff=0.5)
+    if near:
+        return "did you mean " + " or ".join(f'"{n}"' for n in near) + "?"
+    shown = ", ".join(f'"{n}"' for n in names[:20])
+    return f"there is {shown}{', ...' if len(names) > 20 else ''}" if names else "there is none"
+
+
+def plural(count: int, noun: str) -> str:
+    """Count things, as in "1 row" and "2,000 rows"."""
+    return f"{count:,} {noun if count == 1 else noun + 's'}"
+
+
+def number(x: float | None, digits: int = 4) -> str:
+    """Format a number for a table; nothing for a missing one."""
+    return "" if x is None else f"{x:.{digits}g}"
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of a printed table."""
+
+    title: str
+    cells: Sequence[str]
+    left: bool = False
+
+
+def text_table(columns: Sequence[Column], width: int = WIDTH) -> str:
+    """Lay out a table of at most `width` characters; the widest text column gives way."""
+    widths = [max(map(len, (c.title, *c.cells))) for c in columns]
+    texts = [i for i, c in enumerate(columns) if c.left]
+    while sum(widths) + 2 * (len(widths) - 1) > width and texts:
+        widest = max(texts, key=lambda i: widths[i])
+        if widths[widest] <= NARROWEST:
+            break
+        widths[widest] -= 1
+
+    def line(cells: Iterable[str]) -> str:
+        parts = []
+        for cell, size, column in zip(cells, widths, columns, strict=True):
+            cut = cell if len(cell) <= size else cell[: size - 1] + "…"
+            parts.append(cut.ljust(size) if column.left else cut.rjust(size))
+        return "  ".join(parts).rstrip()
+
+    rows = [line(c.title for c in columns)]
+    rows += [line(row) for row in zip(*(c.cells for c in columns), strict=True)]
+    return "\n".join(rows)
+
+
+def wrap(text: str, indent: str = "") -> str:
+    """Fold a sentence to the width of a terminal."""
+    return textwrap.fill(text, WIDTH, initial_indent=indent, subsequent_indent=" " * len(indent))
+
+
+def html_table(columns: Sequence[Column], caption: str, notes: Sequence[str] = ()) -> str:
+    """Lay out the same table for a notebook; every cell is escaped."""
+    align = ["left" if c.left else "right" for c in columns]
+    head = "".join(
+        f'<th style="text-align:{a}">{html.escape(c.title)}</th>'
+        for a, c in zip(align, columns, strict=True)
+    )
+    body = "".join(
+        "<tr>"
+        + "".join(
+            f'<td style="text-align:{a}">{html.escape(cell)}</td>'
+            for a, cell in zip(align, row, strict=True)
+        )
+        + "</tr>"
+        for row in zip(*(c.cells for c in columns), strict=True)
+    )
+    foot = "".join(f"<p>{html.escape(note)}</p>" for note in notes)
+    return (
+        f"<div><p>{html.escape(caption)}</p>"
+        f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{foot}</div>"
+    )

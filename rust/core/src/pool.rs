@@ -1,0 +1,206 @@
+//! Threads: blocks are computed in any order and folded in index order.
+//!
+//! Threads are scoped to one call. There is no pool to outlive a fork, and starting a thread costs
+//! tens of microseconds where the work it takes over costs milliseconds.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+
+use crate::error::{Error, Result};
+
+/// How a computation runs and is watched.
+#[derive(Debug)]
+pub struct Work<'a> {
+    /// Number of threads, the caller's included.
+    pub threads: usize,
+    /// Set by anyone: the computation stops with [`Error::Cancelled`].
+    pub cancel: &'a AtomicBool,
+    /// Blocks finished so far.
+    pub done: &'a AtomicUsize,
+}
+
+/// How far a fast thread may run ahead of the slowest, per thread: bounds the results in waiting.
+const AHEAD: usize = 8;
+
+struct Queue<T, F> {
+    next: usize,
+    waiting: BTreeMap<usize, T>,
+    failure: Option<(usize, Error)>,
+    fold: F,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // A panic elsewhere is about to be reported; the data behind the lock are then not used.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Work<'_> {
+    /// [`Error::Cancelled`] if someone asked to stop.
+    pub fn check(&self) -> Result<()> {
+        if self.cancel.load(Ordering::Relaxed) {
+            return Err(Error::Cancelled);
+        }
+        Ok(())
+    }
+
+    /// Computes `map(0..blocks)` and hands each result to `fold` in index order, so that the
+    /// outcome does not depend on the number of threads. The error of the lowest block wins.
+    pub fn fold_blocks<T: Send>(
+        &self,
+        blocks: usize,
+        map: impl Fn(usize) -> Result<T> + Sync,
+        mut fold: impl FnMut(T) + Send,
+    ) -> Result<()> {
+        if self.threads <= 1 || blocks <= 1 {
+            for i in 0..blocks {
+                self.check()?;
+                fold(map(i)?);
+                self.done.fetch_add(1, Ordering::Relaxed);
+            }
+            return Ok(());
+        }
+        let queue = Mutex::new(Queue {
+            next: 0,
+            waiting: BTreeMap::new(),
+            failure: None,
+            fold,
+        });
+        let (claimed, advanced) = (AtomicUsize::new(0), Condvar::new());
+        // Blocks from here on need not be computed: a block before them has failed.
+        let stop = AtomicUsize::new(usize::MAX);
+        let threads = self.threads.min(blocks);
+        let worker = || {
+            /// Frees the threads that wait for this one, should it panic.
+            struct Guard<'a>(&'a AtomicUsize, &'a Condvar, bool);
+            impl Drop for Guard<'_> {
+                fn drop(&mut self) {
+                    if !self.2 {
+                        self.0.store(0, Ordering::Relaxed);
+                    }
+                    self.1.notify_all();
+                }
+            }
+            let mut guard = Guard(&stop, &advanced, false);
+            loop {
+                let i = claimed.fetch_add(1, Ordering::Relaxed);
+                if i >= blocks {
+                    break;
+                }
+                let mut state = lock(&queue);
+                while i >= state.next + AHEAD * threads && i < stop.load(Ordering::Relaxed) {
+                    state = advanced.wait(state).unwrap_or_else(PoisonError::into_inner);
+                }
+                drop(state);
+                if i >= stop.load(Ordering::Relaxed) {
+                    break;
+                }
+                let result = self.check().and_then(|()| map(i));
+                let mut state = lock(&queue);
+                match result {
+                    Ok(value) => {
+                        state.waiting.insert(i, value);
+                        loop {
+                            let next = state.next;
+                            let Some(value) = state.waiting.remove(&next) else {
+                                break;
+                            };
+                            (state.fold)(value);
+                            state.next += 1;
+                            self.done.fetch_add(1, Ordering::Relaxed);
+                        }
+                    }
+                    Err(error) => {
+                        stop.fetch_min(i, Ordering::Relaxed);
+                        if state.failure.as_ref().is_none_or(|(j, _)| i < *j) {
+                            state.failure = Some((i, error));
+                        }
+                    }
+                }
+                drop(state);
+                advanced.notify_all();
+            }
+            guard.2 = true;
+        };
+        std::thread::scope(|scope| {
+            for _ in 1..threads {
+                scope.spawn(worker);
+            }
+            worker();
+        });
+        let queue = queue.into_inner().unwrap_or_else(PoisonError::into_inner);
+        queue.failure.map_or(Ok(()), |(_, error)| Err(error))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run(threads: usize, fail_at: Option<usize>, cancel: bool) -> (Vec<usize>, Result<()>) {
+        let (cancel, done) = (AtomicBool::new(cancel), AtomicUsize::new(0));
+        let work = Work {
+            threads,
+            cancel: &cancel,
+            done: &done,
+        };
+        let mut seen = Vec::new();
+        let result = work.fold_blocks(
+            200,
+            |i| {
+                if i % 7 == 0 {
+                    std::thread::yield_now();
+                }
+                match fail_at {
+                    Some(at) if i >= at => Err(Error::InvalidLog(i.to_string())),
+                    _ => Ok(i),
+                }
+            },
+            |i| seen.push(i),
+        );
+        (seen, result)
+    }
+
+    #[test]
+    fn results_arrive_in_order_whatever_the_threads() {
+        for threads in [1, 2, 3, 8] {
+            let (seen, result) = run(threads, None, false);
+            assert_eq!(seen, (0..200).collect::<Vec<_>>());
+            assert_eq!(result, Ok(()));
+        }
+    }
+
+    #[test]
+    fn the_lowest_error_wins() {
+        for threads in [1, 2, 8] {
+            let (_, result) = run(threads, Some(37), false);
+            assert_eq!(result, Err(Error::InvalidLog("37".into())));
+        }
+    }
+
+    #[test]
+    fn cancelled() {
+        for threads in [1, 4] {
+            assert_eq!(run(threads, None, true).1, Err(Error::Cancelled));
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "on purpose")]
+    fn a_panic_in_a_block_does_not_hang() {
+        let (cancel, done) = (AtomicBool::new(false), AtomicUsize::new(0));
+        let work = Work {
+            threads: 3,
+            cancel: &cancel,
+            done: &done,
+        };
+        let _ = work.fold_blocks(
+            1000,
+            |i| {
+                assert!(i != 5, "on purpose");
+                Ok(i)
+            },
+            |_| (),
+        );
+    }
+}

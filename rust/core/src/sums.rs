@@ -1,0 +1,197 @@
+//! The state of the basic estimators: mergeable sums over episodes, one set for each policy.
+//!
+//! A block of [`BLOCK`] episodes is summed in episode order; blocks are merged in index order. That
+//! order is decided here and nowhere else, so the same rows in the same order give the same bits for
+//! any number of threads and any chunking.
+
+use crate::weights::{Extended, Weight};
+
+/// Episodes to a block.
+pub const BLOCK: usize = 1024;
+
+/// gamma^t and what remains of its sum, for steps 0 to the horizon.
+#[derive(Debug, Clone)]
+pub struct Discount<W> {
+    /// The discount factor.
+    pub gamma: f64,
+    /// gamma^t.
+    pub power: Vec<W>,
+    /// sum of gamma^s for t <= s < horizon; one entry more than `power`.
+    pub remaining: Vec<W>,
+}
+
+impl<W: Weight> Discount<W> {
+    /// For episodes of up to `horizon` steps.
+    pub fn new(gamma: f64, horizon: usize) -> Self {
+        let mut power = Vec::with_capacity(horizon);
+        let mut g = W::ONE;
+        for _ in 0..horizon {
+            power.push(g);
+            g = g.times(gamma);
+        }
+        let mut remaining = vec![W::ZERO; horizon + 1];
+        for t in (0..horizon).rev() {
+            remaining[t] = remaining[t + 1].plus(power[t]);
+        }
+        Self {
+            gamma,
+            power,
+            remaining,
+        }
+    }
+}
+
+/// Sums over the episodes that reach a step.
+#[derive(Debug, Clone, Copy)]
+pub struct StepSums<W> {
+    /// sum w_t.
+    pub w: W,
+    /// sum w_t r_t.
+    pub wr: W,
+    /// sum w_t (r_t - q_t + gamma v_{t+1}).
+    pub wd: W,
+}
+
+/// What effective sample size and the largest share of the weight need.
+#[derive(Debug, Clone, Copy)]
+pub struct Moments<W> {
+    /// sum c.
+    pub sum: W,
+    /// sum c^2.
+    pub squares: W,
+    /// max c.
+    pub max: W,
+}
+
+impl<W: Weight> Moments<W> {
+    const ZERO: Self = Self {
+        sum: W::ZERO,
+        squares: W::ZERO,
+        max: W::ZERO,
+    };
+
+    #[inline(always)]
+    pub(crate) fn add(&mut self, c: W) {
+        self.sum = self.sum.plus(c);
+        self.squares = self.squares.plus(c.product(c));
+        self.max = self.max.larger(c);
+    }
+
+    fn merge(&mut self, other: &Self) {
+        self.sum = self.sum.plus(other.sum);
+        self.squares = self.squares.plus(other.squares);
+        self.max = self.max.larger(other.max);
+    }
+
+    fn widen(&self) -> Moments<Extended> {
+        Moments {
+            sum: self.sum.widen(),
+            squares: self.squares.widen(),
+            max: self.max.widen(),
+        }
+    }
+}
+
+/// The state: everything the seven basic estimators need to know of one policy.
+///
+/// The horizon (the longest episode of the whole log) must be known before the first episode is
+/// added, since the discounted weight of a finished episode runs on to it.
+#[derive(Debug, Clone)]
+pub struct Sums<W> {
+    /// By step, over the episodes that reach it.
+    pub steps: Vec<StepSums<W>>,
+    /// Last weights w_{T-1} of the episodes of length T, at index T. Their prefix sums carry
+    /// finished episodes through later steps without visiting them (the absorbing convention).
+    pub ended: Vec<W>,
+    /// Of the last weight w_{T-1}.
+    pub last: Moments<W>,
+    /// sum w_{T-1} G.
+    pub last_return: W,
+    /// Of sum_t gamma^t w_t, held past the end up to the horizon.
+    pub discounted: Moments<W>,
+    /// sum v_0.
+    pub v0: f64,
+}
+
+impl<W: Weight> Sums<W> {
+    /// No episodes yet; room for `longest` steps.
+    pub fn new(longest: usize) -> Self {
+        let zero = StepSums {
+            w: W::ZERO,
+            wr: W::ZERO,
+            wd: W::ZERO,
+        };
+        Self {
+            steps: vec![zero; longest],
+            ended: vec![W::ZERO; longest + 1],
+            last: Moments::ZERO,
+            last_return: W::ZERO,
+            discounted: Moments::ZERO,
+            v0: 0.0,
+        }
+    }
+
+    /// Adds the sums of further episodes.
+    pub fn merge(&mut self, other: &Self) {
+        if other.steps.len() > self.steps.len() {
+            let longer = Self::new(other.steps.len());
+            self.steps.extend(&longer.steps[self.steps.len()..]);
+            self.ended.resize(self.steps.len() + 1, W::ZERO);
+        }
+        for (a, b) in self.steps.iter_mut().zip(&other.steps) {
+            a.w = a.w.plus(b.w);
+            a.wr = a.wr.plus(b.wr);
+            a.wd = a.wd.plus(b.wd);
+        }
+        for (a, b) in self.ended.iter_mut().zip(&other.ended) {
+            *a = a.plus(*b);
+        }
+        self.last.merge(&other.last);
+        self.last_return = self.last_return.plus(other.last_return);
+        self.discounted.merge(&other.discounted);
+        self.v0 += other.v0;
+    }
+
+    /// The same sums in the wide representation, exactly.
+    pub fn widen(&self) -> Sums<Extended> {
+        Sums {
+            steps: self
+                .steps
+                .iter()
+                .map(|s| StepSums {
+                    w: s.w.widen(),
+                    wr: s.wr.widen(),
+                    wd: s.wd.widen(),
+                })
+                .collect(),
+            ended: self.ended.iter().map(|w| w.widen()).collect(),
+            last: self.last.widen(),
+            last_return: self.last_return.widen(),
+            discounted: self.discounted.widen(),
+            v0: self.v0,
+        }
+    }
+}
+
+/// Second-pass sums: products of influence values, from which every standard error, of estimates
+/// and of their differences, follows.
+#[derive(Debug, Clone)]
+pub struct Spread {
+    /// For each estimator the (P + 1) x (P + 1) products sum_i psi_p psi_q, upper triangle by rows;
+    /// the behavior policy is last.
+    pub gram: Vec<f64>,
+    /// For each policy sum (w / mean w) psi of `sntis`, the numerator of its bias.
+    pub bias: Vec<f64>,
+}
+
+impl Spread {
+    /// Adds the products of further episodes.
+    pub fn merge(&mut self, other: &Self) {
+        for (a, b) in self.gram.iter_mut().zip(&other.gram) {
+            *a += b;
+        }
+        for (a, b) in self.bias.iter_mut().zip(&other.bias) {
+            *a += b;
+        }
+    }
+}

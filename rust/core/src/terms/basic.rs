@@ -1,0 +1,243 @@
+//! The seven basic estimators: what one episode contributes to values and influence values.
+//!
+//! With rho_t = pi(a_t|s_t) / b(a_t|s_t), w_t = rho_0 ... rho_t, w_{-1} = 1, G = sum_t gamma^t r_t,
+//! and past the end of an episode the last weight held, r = q = v = 0 (the absorbing convention):
+//!
+//! ```text
+//! dm      mean_i v_0
+//! tis     mean_i w_{T-1} G                                                Precup 2000
+//! pdis    mean_i sum_t gamma^t w_t r_t                                    Precup 2000
+//! dr      mean_i { v_0 + sum_t gamma^t w_t d_t }                          Jiang & Li 2016, eq. 10
+//! sntis   sum_i w_{T-1} G / sum_i w_{T-1}                                 Precup 2000
+//! snpdis  sum_t gamma^t sum_i w_t r_t / sum_i w_t                         Thomas 2015 (CWPDIS)
+//! sndr    mean_i v_0 + sum_t gamma^t sum_i w_t d_t / sum_i w_t            Thomas & Brunskill 2016
+//! ```
+//!
+//! with d_t = r_t - q_t + gamma v_{t+1}. The papers write dr and sndr as sums of w_t (r_t - q_t) and
+//! w_{t-1} v_t; collecting the terms that share a weight (v_{t+1} has the weight and, in sndr, the
+//! denominator of step t) gives the form above, which needs three sums a step.
+//!
+//! Influence values psi_i (their squares give standard errors), with m_t = sum w_t r_t / sum w_t,
+//! n_t = sum w_t d_t / sum w_t and the sums running to the horizon under the absorbing convention:
+//!
+//! ```text
+//! dm, tis, pdis, dr   the episode's term less the value
+//! sntis               w_{T-1} (G - value) / mean w_{T-1}
+//! snpdis              sum_t gamma^t w_t (r_t - m_t) / mean w_t
+//! sndr                v_0 - mean v_0 + sum_t gamma^t w_t (d_t - n_t) / mean w_t
+//! ```
+//!
+//! An episode that has ended goes on adding -w_{T-1} gamma^t m_t / mean w_t: one product with a
+//! suffix sum (`StepMeans::held_r`, `held_d`) instead of a visit to every later step.
+
+use std::ops::Range;
+
+use crate::episode::Episodes;
+use crate::registry::{ESTIMATORS, Estimator};
+use crate::sums::{Discount, Sums};
+use crate::weights::Weight;
+
+/// Consecutive whole episodes of a block: their columns, read and checked.
+#[derive(Debug, Clone, Copy)]
+pub struct Tile<'a> {
+    /// Where all episodes of the log begin and end.
+    pub episodes: &'a Episodes,
+    /// First episode of the tile and the one after its last.
+    pub span: (usize, usize),
+    /// pi(a_t|s_t).
+    pub prob: &'a [f64],
+    /// b(a_t|s_t).
+    pub propensity: &'a [f64],
+    /// r_t.
+    pub reward: &'a [f64],
+    /// Q(s_t, a_t).
+    pub q: &'a [f64],
+    /// V(s_t) under the evaluation policy.
+    pub v: &'a [f64],
+    /// G of each episode.
+    pub returns: &'a [f64],
+}
+
+impl Tile<'_> {
+    /// Rows of its episodes, counted from the tile's first row.
+    pub fn rows(&self) -> impl Iterator<Item = Range<usize>> {
+        let base = self.episodes.rows(self.span.0, self.span.0).start;
+        (self.span.0..self.span.1).map(move |i| {
+            let rows = self.episodes.rows(i, i + 1);
+            rows.start - base..rows.end - base
+        })
+    }
+}
+
+/// d_t = r_t - q_t + gamma v_{t+1}, with v = 0 past the end.
+#[inline(always)]
+fn residual(r: f64, q: f64, v: &[f64], t: usize, gamma: f64) -> f64 {
+    let next = if t + 1 < v.len() { v[t + 1] } else { 0.0 };
+    r - q + gamma * next
+}
+
+/// Adds the tile's episodes to the sums of one policy. `false`: a weight left the range in which
+/// `W` is exact, and the block is to be run again with the wide representation.
+#[must_use]
+pub fn add<W: Weight, const DOUBLY_ROBUST: bool>(
+    tile: &Tile,
+    discount: &Discount<W>,
+    sums: &mut Sums<W>,
+) -> bool {
+    for (rows, &g) in tile.rows().zip(tile.returns) {
+        let prob = &tile.prob[rows.clone()];
+        let length = prob.len();
+        let propensity = &tile.propensity[rows.clone()][..length];
+        let reward = &tile.reward[rows.clone()][..length];
+        let (q, v) = model_columns::<DOUBLY_ROBUST>(tile, rows);
+        let steps = &mut sums.steps[..length];
+        let power = &discount.power[..length];
+        let mut w = W::ONE;
+        let mut c = W::ZERO;
+        for t in 0..length {
+            if prob[t] == 0.0 {
+                // The weight is 0 from here to the horizon.
+                w = W::ZERO;
+                break;
+            }
+            w = w.step(prob[t], propensity[t]);
+            if !w.is_safe() {
+                return false;
+            }
+            c = c.plus(w.product(power[t]));
+            let step = &mut steps[t];
+            step.w = step.w.plus(w);
+            step.wr = step.wr.plus(w.times(reward[t]));
+            if DOUBLY_ROBUST {
+                let d = residual(reward[t], q[t], v, t, discount.gamma);
+                step.wd = step.wd.plus(w.times(d));
+            }
+        }
+        sums.ended[length] = sums.ended[length].plus(w);
+        sums.last.add(w);
+        sums.last_return = sums.last_return.plus(w.times(g));
+        sums.discounted
+            .add(c.plus(w.product(discount.remaining[length])));
+    }
+    true
+}
+
+#[inline(always)]
+fn model_columns<'a, const DOUBLY_ROBUST: bool>(
+    tile: &Tile<'a>,
+    rows: Range<usize>,
+) -> (&'a [f64], &'a [f64]) {
+    if DOUBLY_ROBUST {
+        (&tile.q[rows.clone()], &tile.v[rows])
+    } else {
+        (&[], &[])
+    }
+}
+
+/// What influence values need to know of the sums of all episodes.
+#[derive(Debug, Clone)]
+pub struct StepMeans<W> {
+    /// gamma^t / mean w_t; 0 where the mean is 0.
+    pub scale: Vec<W>,
+    /// m_t = sum w_t r_t / sum w_t.
+    pub r: Vec<f64>,
+    /// n_t = sum w_t d_t / sum w_t.
+    pub d: Vec<f64>,
+    /// sum of `scale` m over the steps from T on, at index T.
+    pub held_r: Vec<W>,
+    /// sum of `scale` n over the steps from T on, at index T.
+    pub held_d: Vec<W>,
+    /// 1 / mean w_{T-1}.
+    pub last: W,
+    /// mean v_0.
+    pub v0: f64,
+    /// Values of `tis`, `pdis`, `dr`, `sntis`.
+    pub tis: W,
+    /// See `tis`.
+    pub pdis: W,
+    /// See `tis`.
+    pub dr: W,
+    /// See `tis`.
+    pub sntis: f64,
+    /// Powers of two by which influence values are divided so that their squares stay in range:
+    /// for weights of whole episodes, and for weights by step.
+    pub exponents: (i64, i64),
+}
+
+impl<W: Weight> StepMeans<W> {
+    /// The power of two by which influence values of `estimator` are divided.
+    pub fn exponent(&self, estimator: Estimator) -> i64 {
+        match estimator {
+            Estimator::Tis => self.exponents.0,
+            Estimator::Pdis | Estimator::Dr => self.exponents.1,
+            _ => 0,
+        }
+    }
+}
+
+/// Influence values of the tile's weighted estimators for one policy, `out[estimator][episode]` from
+/// `at` on, and adds sum (w / mean w) psi of `sntis` to `bias`. `false` as in [`add`].
+#[must_use]
+pub fn influence<W: Weight, const DOUBLY_ROBUST: bool>(
+    tile: &Tile,
+    discount: &Discount<W>,
+    means: &StepMeans<W>,
+    out: &mut [Vec<f64>; ESTIMATORS],
+    at: usize,
+    bias: &mut f64,
+) -> bool {
+    let (by_episode, by_step) = means.exponents;
+    for (i, (rows, &g)) in tile.rows().zip(tile.returns).enumerate() {
+        let prob = &tile.prob[rows.clone()];
+        let length = prob.len();
+        let propensity = &tile.propensity[rows.clone()][..length];
+        let reward = &tile.reward[rows.clone()][..length];
+        let (q, v) = model_columns::<DOUBLY_ROBUST>(tile, rows);
+        let power = &discount.power[..length];
+        let scale = &means.scale[..length];
+        let (mean_r, mean_d) = (&means.r[..length], &means.d[..length]);
+        let mut w = W::ONE;
+        let (mut pdis, mut dr, mut snpdis, mut sndr) = (W::ZERO, W::ZERO, W::ZERO, W::ZERO);
+        for t in 0..length {
+            if prob[t] == 0.0 {
+                w = W::ZERO;
+                break;
+            }
+            w = w.step(prob[t], propensity[t]);
+            if !w.is_safe() {
+                return false;
+            }
+            let (plain, normalised) = (w.product(power[t]), w.product(scale[t]));
+            pdis = pdis.plus(plain.times(reward[t]));
+            snpdis = snpdis.plus(normalised.times(reward[t] - mean_r[t]));
+            if DOUBLY_ROBUST {
+                let d = residual(reward[t], q[t], v, t, discount.gamma);
+                dr = dr.plus(plain.times(d));
+                sndr = sndr.plus(normalised.times(d - mean_d[t]));
+            }
+        }
+        let less = |x: W, y: W| x.plus(y.times(-1.0));
+        let share = w.product(means.last);
+        let sntis = share.times(g - means.sntis).scaled(0);
+        *bias += share.scaled(0) * sntis;
+        let mut put = |estimator: Estimator, psi: f64| out[estimator as usize][at + i] = psi;
+        put(
+            Estimator::Tis,
+            less(w.times(g), means.tis).scaled(by_episode),
+        );
+        put(Estimator::Pdis, less(pdis, means.pdis).scaled(by_step));
+        put(Estimator::Sntis, sntis);
+        let held = w.product(means.held_r[length]);
+        put(Estimator::Snpdis, less(snpdis, held).scaled(0));
+        if DOUBLY_ROBUST {
+            let term = dr.plus(W::from_f64(v[0]));
+            put(Estimator::Dr, less(term, means.dr).scaled(by_step));
+            let held = w.product(means.held_d[length]);
+            put(
+                Estimator::Sndr,
+                v[0] - means.v0 + less(sndr, held).scaled(0),
+            );
+        }
+    }
+    true
+}
