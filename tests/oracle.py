@@ -147,21 +147,24 @@ def estimate(log: DenseLog, name: str, gamma: float = 1.0) -> Estimate:
 
 
 def standard_error(psi: np.ndarray) -> float:
-    n = len(psi)
-    return float(np.sqrt((psi**2).sum() / (n * (n - 1)))) if n > 1 else math.nan
+    n, largest = len(psi), np.abs(psi).max()
+    if n == 1:
+        return math.nan
+    if not 0.0 < largest < math.inf:
+        return float(largest)
+    # Squares of 1e-200 would be 0.
+    return float(largest * np.sqrt(((psi / largest) ** 2).sum() / (n * (n - 1))))
 
 
 def concentration(log: DenseLog, name: str, gamma: float) -> tuple[float, float]:
     """Effective sample size and largest share: of final weights, or of the mean held weight."""
-    discount = gamma ** np.arange(log.reward.shape[1])
     if name in ("tis", "sntis"):
-        held = log.log_weight[:, -1:]
-        discount = np.ones(1)
+        terms = log.log_weight[:, -1:]
     else:
-        held = log.log_weight
+        terms = log.log_weight + math.log(gamma) * np.arange(log.reward.shape[1])
     with np.errstate(invalid="ignore"):
-        # One common factor for all episodes and steps: it cancels.
-        c = np.exp(held - held.max()) @ discount / discount.sum()
+        # Common factors of all episodes cancel, sum_t gamma^t among them.
+        c = np.exp(terms - terms.max()).sum(axis=1)
     return float(c.sum() ** 2 / (c**2).sum()), float(c.max() / c.sum())
 
 
@@ -237,8 +240,8 @@ def disagreements(row: dict, expected: Estimate, tolerance: float = 1e-9) -> lis
         "max_weight_share": (expected.max_weight_share, 1.0),
         "n_episodes": (expected.n, 0.0),
     }
-    if math.isnan(expected.value):
-        # Where no weight is left the concentration of the weights has no one right answer.
+    if expected.max_weight_share is not None and math.isnan(expected.max_weight_share):
+        # Where no weight is left their concentration is 0 / 0 and has no one right answer.
         del wanted["effective_sample_size"], wanted["max_weight_share"]
     found = []
     for field, (value, scale) in wanted.items():

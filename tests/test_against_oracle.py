@@ -166,6 +166,22 @@ def test_aliases():
         assert plain.filter(pick).equals(found), alias
 
 
+def test_defaults_and_order():
+    """Policies and estimators stand as given, the behavior policy last; dm, dr and sndr come by
+    themselves where every policy has q and v."""
+    log = random_log(18, n=20, gamma=1.0)
+    rows = evaluate(log, ("zeros", "near"), estimators=None).estimates
+    names = ["tis", "pdis", "sntis", "snpdis", "dm", "dr", "sndr"]
+    wanted = [(policy, name) for policy in ("zeros", "near") for name in names]
+    assert rows.select("policy", "estimator").rows() == [*wanted, ("behavior", "on_policy")]
+    policies = {"near": columns_of("near"), "far": "p_far"}
+    rows = cf.evaluate(logged(log), policies).estimates
+    wanted = [(policy, name) for policy in policies for name in names[:4]]
+    assert rows.select("policy", "estimator").rows() == [*wanted, ("behavior", "on_policy")]
+    rows = evaluate(log, ("far",), estimators=["sndr", "wis", "dm"]).estimates
+    assert rows["estimator"].to_list() == ["sndr", "sntis", "dm", "on_policy"]
+
+
 @pytest.mark.parametrize("alternative", ["two-sided", "greater", "less"])
 @pytest.mark.parametrize("level", [0.5, 0.9, 0.95])
 @pytest.mark.parametrize("kind", ["normal", "t"])
@@ -221,6 +237,8 @@ def test_contrasts(pair, name):
     assert abs(found["standard_error"] - wanted.standard_error) <= 1e-9 * wanted.error_scale
     ends = oracle.interval(wanted.difference, wanted.standard_error, 150, "t", 0.9)
     assert (found["ci_low"], found["ci_high"]) == pytest.approx(ends, rel=1e-8, abs=1e-9)
+    better = stats.norm.cdf(wanted.difference / wanted.standard_error)
+    assert found["p_better"] == pytest.approx(better, abs=1e-7)
 
 
 def test_contrast_without_estimator_takes_the_only_one():
@@ -249,6 +267,34 @@ def test_contrast_of_equal_policies_is_zero():
     for name in oracle.NAMES:
         found = row_of(evaluation.compare("one", "two", estimator=name))
         assert found["difference"] == found["standard_error"] == 0.0
+
+
+@pytest.mark.parametrize("distance", [1e-3, 1e-6, 1e-9])
+def test_contrast_of_nearly_equal_policies(distance):
+    """Two versions of one policy, as after rounding to float32. Both values are as uncertain as
+    ever, their difference is not; and an error of 0 would make a certainty of it."""
+    log = random_log(19, n=200, gamma=1.0)
+    shrink = 1 - distance * np.random.default_rng(0).random(len(log.columns["reward"]))
+    log = log.with_columns(
+        p_twin=log.columns["p_near"] * shrink,
+        q_twin=log.columns["q_near"],
+        v_twin=log.columns["v_near"],
+    )
+    evaluation = evaluate(log, ("near", "twin"))
+    for name in oracle.WEIGHTED:
+        pair = (oracle.estimate(matrices(log, policy), name) for policy in ("near", "twin"))
+        found = row_of(evaluation.compare("near", "twin", estimator=name))
+        wanted = oracle.contrast(*pair).standard_error
+        assert found["standard_error"] == pytest.approx(wanted, rel=0.01), name
+
+
+@pytest.mark.parametrize("alternative", ["greater", "less"])
+def test_one_sided_contrast(alternative):
+    log = random_log(20, n=50, gamma=1.0)
+    evaluation = evaluate(log, estimators=["pdis"], alternative=alternative)
+    found = row_of(evaluation.compare("far", "near"))
+    asked = (found["difference"], found["standard_error"], 50, "normal", 0.95, alternative)
+    assert (found["ci_low"], found["ci_high"]) == pytest.approx(oracle.interval(*asked), rel=1e-9)
 
 
 # Exact values.

@@ -39,6 +39,12 @@ POLICY_CASES = [
         lambda: run(put("p_new", {0: -1e-9})),
     ),
     Case(
+        "probability all null",
+        POLICY,
+        [quoted("p_new"), r"row 0\b", '"new"'],
+        lambda: run(frame(p_new=[None] * 10)),
+    ),
+    Case(
         "probability text", POLICY, [quoted("p_new"), '"new"'], lambda: run(frame(p_new=["x"] * 10))
     ),
     Case("q text", POLICY, [quoted("q_new"), '"new"'], lambda: run(frame(q_new=["x"] * 10))),
@@ -137,6 +143,36 @@ POLICY_CASES = [
         lambda: run(policies={"new": dense({(4, 2): np.nan})}),
     ),
     Case(
+        "dense array of text",
+        POLICY,
+        ['"new"'],
+        lambda: run(policies={"new": dense().astype(str)}),
+    ),
+    Case(
+        "dense column of lists with a null",
+        POLICY,
+        ['"new"', quoted("all"), r"row 3\b"],
+        lambda: run(
+            frame(all=[None if row == 3 else [0.2, 0.4, 0.4] for row in range(10)]),
+            policies={"new": cf.PolicyColumns(action_probs="all")},
+        ),
+    ),
+    Case(
+        "dense column of lists of different lengths",
+        POLICY,
+        ['"new"', quoted("all"), r"row 3\b"],
+        lambda: run(
+            frame(all=[[0.5, 0.5] if row == 3 else [0.2, 0.4, 0.4] for row in range(10)]),
+            policies={"new": cf.PolicyColumns(action_probs="all")},
+        ),
+    ),
+    Case(
+        "dense with actions that are hashes",
+        ANY,
+        ["actions?"],
+        lambda: run(put("action", {3: 10**12}), policies={"new": dense()}),
+    ),
+    Case(
         "dense with an action too few",
         ANY,
         ['"new"', r"\b2\b"],
@@ -217,7 +253,7 @@ ARGUMENT_CASES = [
     Case('policy called "behavior"', ANY, ['"behavior"'], lambda: run(policies={"behavior": NEW})),
     Case("a frame for a log", ARGUMENT, ["LoggedData"], lambda: cf.evaluate(frame(), {"new": NEW})),
     Case("no estimators", ARGUMENT, ["estimator"], lambda: run(estimators=[])),
-    Case("unknown estimator", ARGUMENT, ['"pdsi"', '"pdis"'], lambda: run(estimators=["pdsi"])),
+    Case("unknown estimator", ARGUMENT, ["pdsi", '"pdis"'], lambda: run(estimators=["pdsi"])),
     Case("estimator that is no text", ARGUMENT, ["3"], lambda: run(estimators=[3])),
     Case("estimator twice", ARGUMENT, ['"tis"'], lambda: run(estimators=["tis", "pdis", "tis"])),
     Case("alias and name", ARGUMENT, ['"tis"'], lambda: run(estimators=["ips", "tis"])),
@@ -254,13 +290,13 @@ ARGUMENT_CASES = [
     Case(
         "compare an unknown policy",
         ARGUMENT,
-        ['"nwe"', '"new"'],
+        ["nwe", '"new"'],
         lambda: two_estimators().compare("nwe", "behavior", estimator="tis"),
     ),
     Case(
         "compare by an unknown estimator",
         ARGUMENT,
-        ['"tsi"', '"tis"'],
+        ["tsi", '"tis"'],
         lambda: two_estimators().compare("new", "behavior", estimator="tsi"),
     ),
     Case(

@@ -11,6 +11,7 @@ use crate::pool::Work;
 use crate::registry::{ESTIMATORS, Estimator};
 use crate::sums::{BLOCK, Discount, Spread, Sums};
 use crate::terms::basic::{StepMeans, Tile, add, influence};
+use crate::terms::one_step;
 use crate::weights::{Extended, Weight};
 
 /// Rows of a tile: small enough that its columns stay in cache while policies take turns.
@@ -201,7 +202,10 @@ impl<'a> Plan<'a> {
             if start == last {
                 return None;
             }
-            let mut end = start + 1;
+            let mut end = match episodes {
+                Episodes::EachRow(_) => last.min(start + TILE_ROWS),
+                Episodes::Offsets(_) => start + 1,
+            };
             while end < last && episodes.rows(start, end + 1).len() <= TILE_ROWS {
                 end += 1;
             }
@@ -213,6 +217,9 @@ impl<'a> Plan<'a> {
 
     /// The longest episode of a span.
     fn longest(&self, (first, last): (usize, usize)) -> usize {
+        if self.one_step() {
+            return 1;
+        }
         (first..last)
             .map(|i| self.log.episodes.length(i))
             .max()
@@ -249,12 +256,16 @@ impl<'a> Plan<'a> {
                 v: &[],
                 returns: &[],
             };
-            returns.clear();
-            for rows in tile.rows() {
-                let discounted = reward[rows].iter().zip(&self.narrow.power);
-                returns.push(discounted.fold(0.0, |g, (r, power)| g + power * r));
+            if self.one_step() {
+                tile.returns = reward;
+            } else {
+                returns.clear();
+                for rows in tile.rows() {
+                    let discounted = reward[rows].iter().zip(&self.narrow.power);
+                    returns.push(discounted.fold(0.0, |g, (r, power)| g + power * r));
+                }
+                tile.returns = &returns;
             }
-            tile.returns = &returns;
             each_log(&tile);
             for (p, policy) in self.policies.iter().enumerate() {
                 let column = |input: &'a Option<Input<'a>>, used: bool| {
@@ -277,6 +288,11 @@ impl<'a> Plan<'a> {
             }
         }
         Ok(())
+    }
+
+    /// Whether every row is an episode.
+    fn one_step(&self) -> bool {
+        matches!(self.log.episodes, Episodes::EachRow(_))
     }
 
     /// Whether any estimator reads v.
@@ -318,6 +334,19 @@ impl<'a> Plan<'a> {
         }
     }
 
+    /// [`Plan::add`] in `f64`, the short way where there is one.
+    fn add_narrow(&self, tile: &Tile, sums: &mut Sums<f64>) -> bool {
+        if !self.one_step() {
+            return self.add(tile, &self.narrow, sums);
+        }
+        sums.v0 += one_step::sum(tile.v);
+        match (self.weighted, self.doubly_robust) {
+            (false, _) => true,
+            (true, false) => one_step::add::<false>(tile, sums),
+            (true, true) => one_step::add::<true>(tile, sums),
+        }
+    }
+
     /// First pass over a block: sums by policy and the sum of returns.
     fn sum_block(&self, block: usize, work: &Work) -> Result<(Vec<Sums<Extended>>, f64)> {
         let longest = self.longest(self.span(block));
@@ -330,11 +359,11 @@ impl<'a> Plan<'a> {
         self.visit(
             block,
             work,
-            |tile| returns = tile.returns.iter().fold(returns, |sum, g| sum + g),
+            |tile| returns += one_step::sum(tile.returns),
             |p, tile| {
                 self.check(&self.policies[p], tile)?;
                 if let Some(sums) = &mut narrow[p]
-                    && !self.add(tile, &self.narrow, sums)
+                    && !self.add_narrow(tile, sums)
                 {
                     narrow[p] = None;
                 }
@@ -373,18 +402,44 @@ impl<'a> Plan<'a> {
         out: &mut Influence,
         at: usize,
     ) -> bool {
-        if let Some(direct) = out.psi.get_mut(Estimator::Dm as usize)
-            && !tile.v.is_empty()
-        {
-            for (i, rows) in tile.rows().enumerate() {
-                direct[at + i] = tile.v[rows.start] - means.v0;
-            }
-        }
-        let (psi, bias) = (&mut out.psi, &mut out.bias);
+        let Influence { psi, bias } = out;
         match (self.weighted, self.doubly_robust) {
             (false, _) => true,
             (true, false) => influence::<W, false>(tile, discount, means, psi, at, bias),
             (true, true) => influence::<W, true>(tile, discount, means, psi, at, bias),
+        }
+    }
+
+    /// [`Plan::influence`] in `f64`, the short way where there is one, and that of `dm`.
+    fn influence_narrow(
+        &self,
+        tile: &Tile,
+        means: &StepMeans<f64>,
+        out: &mut Influence,
+        at: usize,
+    ) -> bool {
+        if !self.one_step() {
+            return self.influence(tile, &self.narrow, means, out, at);
+        }
+        let Influence { psi, bias } = out;
+        match (self.weighted, self.doubly_robust) {
+            (false, _) => true,
+            (true, false) => one_step::influence::<false>(tile, means, psi, at, bias),
+            (true, true) => one_step::influence::<true>(tile, means, psi, at, bias),
+        }
+    }
+
+    /// Influence values of `dm`.
+    fn direct(&self, tile: &Tile, mean: f64, out: &mut Influence, at: usize) {
+        let out = &mut out.psi[Estimator::Dm as usize][at..];
+        if self.one_step() {
+            for (psi, v) in out.iter_mut().zip(tile.v) {
+                *psi = v - mean;
+            }
+        } else if self.model() {
+            for (psi, rows) in out.iter_mut().zip(tile.rows()) {
+                *psi = tile.v[rows.start] - mean;
+            }
         }
     }
 
@@ -407,9 +462,10 @@ impl<'a> Plan<'a> {
             work,
             |tile| own.extend(tile.returns.iter().map(|g| g - mean_return)),
             |p, tile| {
+                let at = tile.span.0 - first;
+                self.direct(tile, values[p].means.v0, &mut found[p], at);
                 if let (false, Some(means)) = (again[p], &narrowed[p]) {
-                    let at = tile.span.0 - first;
-                    again[p] = !self.influence(tile, &self.narrow, means, &mut found[p], at);
+                    again[p] = !self.influence_narrow(tile, means, &mut found[p], at);
                 }
                 Ok(())
             },
