@@ -117,7 +117,9 @@ def main() -> Story:
         "Bernoulli Thompson sampling as published with the data, its probability of each item at "
         "each position joined to the log.",
     )
-    story.item("uniform", f"each item with probability 1/{n_items}: the behavior policy, as a check.")
+    story.item(
+        "uniform", f"each item with probability 1/{n_items}: the behavior policy, as a check."
+    )
     story.item(
         "clicked",
         f"any of the {n_clicked} items that were clicked at all in the log which bts made in the "
@@ -187,7 +189,8 @@ def main() -> Story:
     )
     story.say("Each against the behavior policy, on the same impressions (evaluation.compare):")
     story.table(
-        compared.select("policy", "difference", "standard_error", "ci_low", "ci_high", "p_better"), 5
+        compared.select("policy", "difference", "standard_error", "ci_low", "ci_high", "p_better"),
+        5,
     )
     apart = compared.filter((pl.col("ci_low") > 0) | (pl.col("ci_high") < 0))["policy"].to_list()
     clicks = int(impressions["click"].sum())
@@ -215,7 +218,10 @@ def main() -> Story:
                 for error, difference in compared.select("standard_error", "difference").rows()
             ],
         ),
-        pl.Series("n_lift_10_percent", [impressions_needed(n, e, lift) for e in compared["standard_error"]]),
+        pl.Series(
+            "n_lift_10_percent",
+            [impressions_needed(n, e, lift) for e in compared["standard_error"]],
+        ),
     )
     story.table(sizes, 5)
     first = sizes.row(0, named=True)

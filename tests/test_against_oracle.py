@@ -211,6 +211,25 @@ def test_notes_warn_of_few_effective_episodes():
     assert rows.filter(lean)["note"].is_not_null().all()
 
 
+def test_bias_of_self_normalisation_is_flagged():
+    """By Cauchy-Schwarz it is at most 1 / sqrt(ESS) standard errors: a flag above a quarter always
+    comes with an effective sample size below 16, and must not be lost behind that warning."""
+    flagged = 0
+    for seed in range(40):
+        log = random_log(seed, n=12, gamma=1.0)
+        found = oracle.estimate(matrices(log, "far"), "sntis")
+        bias = oracle.sntis_bias(matrices(log, "far")) / found.standard_error
+        assert abs(bias) <= 1 / math.sqrt(found.effective_sample_size)
+        row = evaluate(log, ("far",), estimators=["sntis"]).estimates.row(0, named=True)
+        if abs(bias) > 0.26:
+            flagged += 1
+            assert "bias" in row["note"], (bias, row)
+            assert f"{bias:.1f}" in row["note"], (bias, row)
+        elif abs(bias) < 0.24:
+            assert "bias" not in (row["note"] or ""), (bias, row)
+    assert flagged
+
+
 # Contrasts.
 
 

@@ -5,7 +5,8 @@ the candidates, and weigh the return of the shortlist against its risk (SharpeRa
 """
 
 from counterfolio._core import DEBUG_BUILD, __version__
-from counterfolio.evaluation import Evaluation, evaluate
+from counterfolio.estimation import evaluate
+from counterfolio.evaluation import Evaluation
 from counterfolio.exceptions import (
     CounterfolioError,
     InvalidArgumentError,

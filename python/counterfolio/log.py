@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -20,6 +19,8 @@ from counterfolio.text import plural, suggest
 from counterfolio.validation import LogReport, report
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
 ACTION_TYPES = ("discrete", "continuous")
@@ -180,7 +181,7 @@ class LoggedData:
         return log
 
     def _propensity_from_dense(self, name: str) -> dict[str, Any]:
-        from counterfolio.policies import gather_dense  # noqa: PLC0415 - policies build on logs
+        from counterfolio.policies import gather_dense
 
         probs, _ = gather_dense(self, f'column "{name}"', self._table.series(name), None)
         column = as_column(name, probs)

@@ -1,8 +1,8 @@
 """Evaluation policies: columns, arrays, dense probabilities, or objects with `prob`.
 
 Whatever form a policy comes in, the core needs three numbers a row: prob = pi(a_t|s_t),
-q = Q(s_t, a_t) and v = sum_a pi(a|s_t) Q(s_t, a). Dense arrays over all actions are reduced to these
-here, block by block.
+q = Q(s_t, a_t) and v = sum_a pi(a|s_t) Q(s_t, a). Dense arrays over all actions are reduced to
+these here, block by block.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ BEHAVIOR = "behavior"
 class Policy(Protocol):
     """A policy that can be asked for the probability of actions."""
 
-    def prob(self, states: Any, actions: Any) -> Any:  # noqa: ANN401 - any array type
+    def prob(self, states: Any, actions: Any) -> Any:
         """Return pi(a|s) for each row.
 
         Parameters
@@ -65,8 +65,8 @@ class PolicyColumns:
     q, v
         Q(s_t, a_t) and V(s_t) = sum_a pi(a|s_t) Q(s_t, a), for `dm` (v), `dr` and `sndr` (both).
     action_probs, q_values
-        pi(.|s_t) and Q(s_t, .) for all actions, of shape (n_rows, n_actions); they give prob, q and v
-        where those are not given.
+        pi(.|s_t) and Q(s_t, .) for all actions, of shape (n_rows, n_actions); they give prob, q
+        and v where those are not given.
     """
 
     prob: Any = None
@@ -114,7 +114,7 @@ def describe(name: str, policy: object, log: LoggedData) -> PolicyColumns:
         return policy
     if isinstance(policy, str):
         return PolicyColumns(prob=policy)
-    if isinstance(policy, np.ndarray) and policy.ndim == 2:  # noqa: PLR2004 - rows and actions
+    if isinstance(policy, np.ndarray) and policy.ndim == 2:
         return PolicyColumns(action_probs=policy)
     if isinstance(policy, pl.Series) and isinstance(policy.dtype, pl.Array | pl.List):
         return PolicyColumns(action_probs=policy)
@@ -158,7 +158,7 @@ def _ask(name: str, policy: Policy, log: LoggedData) -> NDArray[np.float64]:
     return out
 
 
-def _dense_rows(label: str, dense: Any, rows: slice) -> NDArray[np.float64]:  # noqa: ANN401
+def _dense_rows(label: str, dense: Any, rows: slice) -> NDArray[np.float64]:
     """Rows of a dense array, from numpy or from a polars column of arrays or lists."""
     if isinstance(dense, pl.Series):
         piece = dense[rows]
@@ -175,8 +175,8 @@ def _dense_rows(label: str, dense: Any, rows: slice) -> NDArray[np.float64]:  # 
 def gather_dense(
     log: LoggedData,
     label: str,
-    action_probs: Any,  # noqa: ANN401 - see _dense_rows
-    q_values: Any,  # noqa: ANN401
+    action_probs: Any,
+    q_values: Any,
 ) -> tuple[NDArray[np.float64], tuple[NDArray[np.float64], NDArray[np.float64]] | None]:
     """Reduce dense arrays to prob, and to q and v where Q-values are given.
 
@@ -196,7 +196,7 @@ def gather_dense(
     for what, dense in (("action_probs", action_probs), ("q_values", q_values)):
         if dense is None:
             continue
-        if len(dense) != rows or (isinstance(dense, np.ndarray) and dense.ndim != 2):  # noqa: PLR2004
+        if len(dense) != rows or (isinstance(dense, np.ndarray) and dense.ndim != 2):
             shape = getattr(dense, "shape", None)
             text = f'{label}: "{what}" has shape {shape}, where ({rows}, n_actions) is wanted'
             raise InvalidPolicyError(text)
@@ -245,8 +245,8 @@ def _check_width(
         return  # actions that were never logged have columns too
     if width != len(log.labels) or code.max() >= width:
         text = (
-            f'{label}: "{what}" has {width} columns, but there are {len(log.labels)} action labels; '
-            "pass actions=[...] to LoggedData.from_frame, every label in column order"
+            f'{label}: "{what}" has {width} columns, but there are {len(log.labels)} action '
+            "labels; pass actions=[...] to LoggedData.from_frame, every label in column order"
         )
         raise InvalidPolicyError(text)
 
@@ -286,11 +286,13 @@ def resolve(
                 f"cf.PolicyColumns({', '.join(f'{key}=...' for key in keys)})"
             )
             raise InvalidPolicyError(text)
-    return (name, *(_take(name, key, given[key], log, key in wanted) for key in ("prob", "q", "v")))
+    used = {key: value if key in wanted else None for key, value in given.items()}
+    taken = {key: _take(name, key, value, log) for key, value in used.items()}
+    return name, taken["prob"], taken["q"], taken["v"]
 
 
-def _lookup(label: str, value: Any, log: LoggedData) -> Any:  # noqa: ANN401
-    """A dense array, from the log where it is named."""
+def _lookup(label: str, value: Any, log: LoggedData) -> Any:
+    """Take a dense array, from the log where it is named."""
     if isinstance(value, str):
         if value not in log._table.names:
             text = f'{label}: no column "{value}" in the log; {suggest(value, log._table.names)}'
@@ -305,11 +307,10 @@ def _lookup(label: str, value: Any, log: LoggedData) -> Any:  # noqa: ANN401
 def _take(
     name: str,
     key: str,
-    value: Any,  # noqa: ANN401
+    value: Any,
     log: LoggedData,
-    wanted: bool,  # noqa: FBT001
 ) -> _core.Column | None:
-    if value is None or not wanted:
+    if value is None:
         return None
     if isinstance(value, str):
         if value not in log._table.names:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import polars as pl
@@ -24,8 +23,8 @@ def _scores(rows: pl.DataFrame, score: str) -> pl.Series:
     scores = rows[SCORES[score]]
     if score == "lower" and (scores == -math.inf).all():
         text = (
-            'score="lower" ranks by the lower end of the intervals, which alternative="less" leaves '
-            'open; evaluate with "two-sided" or "greater"'
+            'score="lower" ranks by the lower end of the intervals, which alternative="less" '
+            'leaves open; evaluate with "two-sided" or "greater"'
         )
         raise InvalidArgumentError(text)
     return scores
@@ -48,9 +47,9 @@ def ranking(rows: pl.DataFrame, score: str) -> pl.DataFrame:
 class Portfolio:
     """A shortlist for an online test, with the return and the risk that the estimates give it.
 
-    These are plug-in numbers: estimates stand where `sharpe_ratio_at_k` has true values. The best of
-    several estimates is too high on average and their spread contains their noise, so read `reason`
-    before the ratio.
+    These are plug-in numbers: estimates stand where `sharpe_ratio_at_k` has true values. The best
+    of several estimates is too high on average and their spread contains their noise, so read
+    `reason` before the ratio.
 
     Attributes
     ----------
@@ -175,8 +174,8 @@ def _reason(
             f"of about {number(noise, 3)}: {verdict}."
         )
     words.append(
-        "These are plug-in figures: the best of several estimates is too high on average, and their "
-        "spread contains their noise."
+        "These are plug-in figures: the best of several estimates is too high on average, and "
+        "their spread contains their noise."
     )
     if undefined:
         words.append(f"{undefined} undefined estimates rank last.")

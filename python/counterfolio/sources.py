@@ -42,7 +42,7 @@ def is_pandas(value: object, kind: str) -> bool:
     return pandas is not None and isinstance(value, getattr(pandas, kind))
 
 
-def as_column(name: str, value: Any) -> _core.Column:  # noqa: ANN401 - anything array-like
+def as_column(name: str, value: Any) -> _core.Column:
     """Take one column from an array, a series or an Arrow array, without a copy where possible.
 
     Parameters
@@ -70,7 +70,7 @@ def as_column(name: str, value: Any) -> _core.Column:  # noqa: ANN401 - anything
     return _core.read_column(name, value)
 
 
-def _series(name: str, values: Any) -> pl.Series:  # noqa: ANN401 - anything array-like
+def _series(name: str, values: Any) -> pl.Series:
     try:
         return pl.Series(name, values)
     except (TypeError, ValueError, pl.exceptions.PolarsError) as error:
@@ -123,7 +123,7 @@ class Table:
         return Table({**self._open, name: lambda: value})
 
 
-def open_table(frame: Any) -> Table:  # noqa: ANN401 - see Frame
+def open_table(frame: Any) -> Table:
     """Take the columns of a table by name.
 
     A polars frame is taken column by column and left as it is (its own stream would merge its
@@ -146,5 +146,5 @@ def open_table(frame: Any) -> Table:  # noqa: ANN401 - see Frame
     return Table({column.name: _getter(lambda c: c, column) for column in columns})
 
 
-def _getter(get: Callable[[Any], Any], key: Any) -> Callable[[], Any]:  # noqa: ANN401
+def _getter(get: Callable[[Any], Any], key: Any) -> Callable[[], Any]:
     return lambda: get(key)

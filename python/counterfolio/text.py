@@ -5,8 +5,11 @@ from __future__ import annotations
 import difflib
 import html
 import textwrap
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
 
 WIDTH = 80
 #: Text columns are not cut shorter than this.

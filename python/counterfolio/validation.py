@@ -180,8 +180,8 @@ def _propensity_findings(log: LoggedData, propensity: Summary | None) -> list[Fi
             Finding(
                 "warning",
                 "every propensity is 1",
-                "a policy without randomness says nothing about other actions, and a column of ones "
-                "often stands for propensities that were never logged",
+                "a policy without randomness says nothing about other actions, and a column of "
+                "ones often stands for propensities that were never logged",
             )
         )
     elif share > 0 and log.roles["action_type"] == "discrete":

@@ -58,7 +58,7 @@ impl PyColumn {
     /// Number of nulls.
     #[getter]
     fn null_count(&self) -> usize {
-        self.chunks.iter().map(|c| c.logical_null_count()).sum()
+        self.chunks.iter().map(Array::logical_null_count).sum()
     }
 
     /// Address of each chunk's values, for numbers of a fixed width: proof that none was copied.
@@ -296,7 +296,7 @@ impl Import {
             data_type.primitive_width().is_some_and(|width| {
                 array.num_buffers() > 1
                     && !array.is_empty()
-                    && array.buffer(1) as usize % width.min(8) != 0
+                    && !(array.buffer(1) as usize).is_multiple_of(width.min(8))
             })
         };
         if let DataType::Struct(fields) = self.field.data_type() {

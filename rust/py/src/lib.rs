@@ -1,5 +1,10 @@
 //! `counterfolio._core`: the Arrow door in, the GIL door out, thin functions between.
 
+#![allow(
+    clippy::needless_pass_by_value,
+    reason = "pyo3 hands arguments over by value"
+)]
+
 mod arrow;
 mod enter;
 mod evaluation;

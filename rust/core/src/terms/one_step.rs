@@ -44,11 +44,12 @@ pub fn sum(values: &[f64]) -> f64 {
 fn ratios(tile: &Tile) -> Option<Vec<f64>> {
     let pairs = tile.prob.iter().zip(tile.propensity);
     let rho: Vec<f64> = pairs.map(|(p, b)| p / b).collect();
-    let safe = rho
-        .iter()
-        .zip(tile.prob)
-        .fold(true, |safe, (rho, p)| safe & (rho.is_safe() | (*p == 0.0)));
-    safe.then_some(rho)
+    let mut unsafe_rows = 0;
+    for (rho, p) in rho.iter().zip(tile.prob) {
+        // Counted, not searched for, so that the loop vectorises.
+        unsafe_rows += usize::from(!rho.is_safe()) * usize::from(*p != 0.0);
+    }
+    (unsafe_rows == 0).then_some(rho)
 }
 
 /// As [`super::basic::add`].
