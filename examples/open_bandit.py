@@ -17,7 +17,7 @@ from story import Story
 
 DATA = Path(__file__).parents[1] / "data" / "open_bandit"
 AFFINITIES = [f"user_item_affinity_{item}" for item in range(34)]
-#: Ranks and comparisons are by this one.
+#: Rankings and comparisons are by this one.
 ESTIMATOR = "sntis"
 #: Normal quantiles of a two-sided 5 % test and of 80 % power.
 Z_TEST, Z_POWER = 1.96, 0.8416
@@ -28,7 +28,7 @@ Floats = npt.NDArray[np.float64]
 class LikedBefore:
     """Show what this user has clicked most, with probability 1 - epsilon; else any item.
 
-    An object with `prob(states, actions)` is a policy: counterfolio calls it with the log's state
+    An object with `prob(states, actions)` is a policy: `cf.evaluate` hands it the log's state
     columns.
     """
 
@@ -39,214 +39,205 @@ class LikedBefore:
         """Probability of each logged action; users without a past get any item."""
         epsilon = np.where(states.max(axis=1) > 0, self.epsilon, 1.0)
         liked = states.argmax(axis=1) == actions
-        return (1 - epsilon) * liked + epsilon / self.n_items
+        probs: Floats = (1 - epsilon) * liked + epsilon / self.n_items
+        return probs
 
 
-def candidates(impressions: pl.DataFrame, other_week: pl.DataFrame, n_items: int) -> dict[str, Any]:
-    """Five policies, each in the form in which it comes to hand."""
+def candidates(shown: pl.DataFrame, other: pl.DataFrame) -> dict[str, Any]:
+    """Five policies, each in the form in which it comes to hand.
+
+    `shown` is the log that will judge them, `other` the log of bts in the same week.
+    """
+    n_items = shown["item_id"].n_unique()
+    at = ["item_id", "position"]
     published = pl.read_parquet(DATA / "bts_policy_men.parquet")
-    joined = impressions.join(
-        published, on=["item_id", "position"], how="left", maintain_order="left"
-    )
-    clicked = other_week.filter(pl.col("click") == 1)["item_id"].unique()
-    shown = impressions["item_id"].is_in(clicked.implode())
-    best = (
-        other_week.group_by("position", "item_id")
-        .agg(pl.col("click").sum())
-        .sort("click", "item_id", descending=[True, False])
-        .unique("position", keep="first", maintain_order=True)
-    )
-    by_position = impressions.join(
-        best.select("position", best="item_id"), on="position", how="left", maintain_order="left"
-    )
+    clicked = other.filter(pl.col("click") == 1)["item_id"].unique().to_list()
+    counts = other.group_by(at).agg(pl.col("click").sum())
+    most = counts.sort("click", "item_id", descending=[True, False])
+    best = most.group_by("position").first().select(*at, best=True)
+    is_best = shown.join(best, on=at, how="left", maintain_order="left")["best"].fill_null(False)
     return {
-        "bts": joined["probability"],
-        "uniform": np.full(len(impressions), 1 / n_items),
-        "clicked": shown.cast(pl.Float64) / len(clicked),
-        "by_position": by_position.select(
-            0.7 * (pl.col("item_id") == pl.col("best")) + 0.3 / n_items
-        ).to_series(),
+        "bts": shown.join(published, on=at, how="left", maintain_order="left")["probability"],
+        "uniform": np.full(len(shown), 1 / n_items),
+        "clicked": np.where(shown["item_id"].is_in(clicked), 1 / len(clicked), 0.0),
+        "by_position": 0.7 * is_best.to_numpy() + 0.3 / n_items,
         "liked_before": LikedBefore(n_items, epsilon=0.2),
     }
 
 
-def effective_clicks(policy: Any, impressions: pl.DataFrame) -> float:
-    """Kish's effective sample size of the clicked impressions alone, under the policy's weights."""
-    rows = impressions.filter(pl.col("click") == 1)
-    if isinstance(policy, LikedBefore):
-        prob = policy.prob(rows.select(AFFINITIES).to_numpy(), rows["item_id"].to_numpy())
-    else:
-        prob = np.asarray(policy)[impressions["click"].to_numpy() == 1]
-    weights = prob / rows["propensity_score"].to_numpy()
-    return float(weights.sum() ** 2 / (weights**2).sum())
-
-
-def impressions_needed(n: int, standard_error: float, difference: float) -> int:
-    """Size of a log, made like this one, that tells the difference from 0."""
-    needed = n * ((Z_TEST + Z_POWER) * standard_error / difference) ** 2
-    return int(float(f"{needed:.3g}"))
-
-
-def main() -> Story:
-    """Tell the act."""
-    impressions = pl.read_parquet(DATA / "random_men.parquet")
-    other_week = pl.read_parquet(DATA / "bts_men.parquet")
-    story = Story("Act 1: a real log, and what it cannot say")
-    story.say(
-        "One week of a fashion shop's recommendation slot (Open Bandit Dataset, men's campaign, "
-        "arXiv:2008.07146). The policy that made this log, the behavior policy, drew one of 34 "
-        "items at random for each of 10,000 impressions. Which other policy would have been "
-        "clicked more?"
-    )
-    log = cf.read_parquet(
-        DATA / "random_men.parquet",
-        action="item_id",
-        reward="click",
-        propensity="propensity_score",
-        state=AFFINITIES,
-    )
-    n_items = impressions["item_id"].n_unique()
-    story.show(log.report)
-
+def tell_candidates(story: Story, shown: pl.DataFrame, other: pl.DataFrame) -> None:
+    """Say honestly how each candidate was made."""
+    n_clicked = other.filter(pl.col("click") == 1)["item_id"].n_unique()
+    n_known = shown.filter(pl.max_horizontal(AFFINITIES) > 0).height
     story.head("Five candidates, and how each was made")
-    policies = candidates(impressions, other_week, n_items)
-    n_clicked = other_week.filter(pl.col("click") == 1)["item_id"].n_unique()
-    n_known = impressions.filter(pl.max_horizontal(AFFINITIES) > 0).height
     story.item(
         "bts",
-        "Bernoulli Thompson sampling as published with the data, its probability of each item at "
-        "each position joined to the log.",
+        "Bernoulli Thompson sampling as published with the data: its probability of each item at "
+        "each position, joined to the log.",
     )
-    story.item(
-        "uniform", f"each item with probability 1/{n_items}: the behavior policy, as a check."
-    )
+    story.item("uniform", "every item with probability 1/34: the behavior policy itself, a check.")
     story.item(
         "clicked",
-        f"any of the {n_clicked} items that were clicked at all in the log which bts made in the "
-        "same week, each as likely as the other.",
+        f"any of the {n_clicked} items that got a click at all in another log, the one that bts "
+        "made in the same week.",
     )
     story.item(
         "by_position",
-        "with probability 0.7 the item that was clicked most at this position in that other log, "
-        "else any item.",
+        "with probability 0.7 the item clicked most often at this position in that other log, "
+        "else any item (ties: the lower number).",
     )
     story.item(
         "liked_before",
-        "with probability 0.8 the item that this user has clicked most in the past, else any; only "
-        f"{n_known:,} impressions have a user with a past.",
+        "with probability 0.8 the item that this user has clicked most in the past, else any item; "
+        f"only {n_known:,} impressions have a user with a past.",
     )
     story.say(
-        "None was learned from the clicks that judge it here. But clicked and by_position come from "
-        "another log of the same week: in earnest they would be learned from the week before. They "
-        "also favour what bts chose to show often, since they count clicks."
+        "None was learned from the clicks that judge it here. Still: clicked and by_position come "
+        "from the same week, where in earnest they would come from the week before, and they count "
+        "clicks, so they favour what bts chose to show often. And liked_before would look too good "
+        "if the users' past clicks had been counted up to the end of this week; the data's "
+        "description does not say."
     )
 
-    story.head("What each would have earned")
-    evaluation = cf.evaluate(log, policies, ["tis", ESTIMATOR])
-    story.show(evaluation)
-    click_rate = impressions["click"].sum() / impressions.height
-    values = evaluation.estimates.filter(pl.col("policy") == "uniform")["value"]
-    assert all(value == click_rate for value in values)  # noqa: S101 - a promise of the text below
-    assert evaluation.behavior_value == click_rate  # noqa: S101
-    story.say(
-        f"uniform equals the on-policy click rate exactly, {click_rate:g} to the last bit by both "
-        "estimators (checked): a policy compared with itself has every weight 1. If that row were "
-        "off, the propensities or the join would be wrong. tis is the importance-weighted mean "
-        "(IPS), sntis the self-normalised one (SNIPS); with one decision to an episode the per-step "
-        "forms pdis and snpdis are the same numbers."
-    )
 
-    story.head("What to look at before believing a row")
-    rows = evaluation.rows(ESTIMATOR)
-    looked = rows.select(
+def tell_checks(story: Story, evaluation: cf.Evaluation) -> None:
+    """What to look at before believing a row."""
+    n = evaluation.settings["n_episodes"]
+    square = pl.col("value") ** 2
+    share = 100 * evaluation.rows("tis")["max_weight_share"]
+    # With rewards 0 or 1, the mean of w r and its error give the sums of w and w^2 over clicks.
+    clicks = n * square / ((n - 1) * pl.col("standard_error") ** 2 + square)
+    looked = evaluation.rows("tis").select(
         "policy",
-        pl.col("effective_sample_size").round().cast(pl.Int64),
-        "max_weight_share",
-        effective_clicks=pl.Series([effective_clicks(p, impressions) for p in policies.values()]),
+        mean_weight=pl.col("value") / evaluation.rows("sntis")["value"],
+        ESS=pl.col("effective_sample_size").round().cast(pl.Int64),
+        effective_clicks=clicks,
     )
-    story.table(looked, 4)
-    fewest = looked.sort("effective_clicks").row(0, named=True)
-    noted = rows.filter(pl.col("note").is_not_null())
+    looked.insert_column(3, share.alias("max_share_%"))
+    smallest = looked.sort("ESS").row(0, named=True)
+    least = looked.sort("effective_clicks").row(0, named=True)
+    noted = evaluation.estimates["note"].count()
+    lows = evaluation.estimates.filter(pl.col("policy") == least["policy"])["ci_low"]
+    story.head("What to look at before believing a row")
+    story.table(looked, 2)
     story.say(
-        "The effective sample size says how many impressions the weights leave, max_weight_share how "
-        "much of the weight rests on one of them, and the column note of .estimates is filled where "
-        f"something is wrong: here {noted.height or 'no'} row has one. All of that looks healthy, "
-        "and still it is not enough: an estimate of a click rate rests on clicks. The last column "
-        "applies the formula of the effective sample size to the clicked impressions alone, "
-        f"(sum w)^2 / sum w^2: {fewest['policy']} rests on {fewest['effective_clicks']:.1f} clicks. "
-        "Its interval leans on a normal approximation that so few do not support (one reaches below "
-        "0, which no click rate can)."
-        if (rows["ci_low"] < 0).any()
-        else "Its interval leans on a normal approximation that so few do not support."
+        "mean_weight, here the ratio of tis to sntis, is 1 but for noise; one far from it betrays "
+        "probabilities that do not sum to 1 over the items, or a join gone wrong. ESS, the "
+        "effective sample size: how many impressions the weights leave; "
+        f"{smallest['policy']} keeps {smallest['ESS']:,} of {n:,}. max_share_%: how much of the "
+        f"weight rests on one impression, at most {max(share):.2f} % here. The column note of "
+        f".estimates, filled where a row is undefined or breaks down: {noted or 'none'}."
+    )
+    story.say(
+        "That is not enough, for an estimate of a click rate rests on clicks. effective_clicks is "
+        "the formula of the ESS, (sum w)^2 / sum w^2, over the clicked impressions alone: "
+        f"{least['policy']} stands on {least['effective_clicks']:.1f} clicks. So few do not "
+        "carry a normal interval"
+        + ("; its lower end is below 0, where no click rate is." if (lows < 0).all() else ".")
     )
 
+
+def tell_comparison(story: Story, evaluation: cf.Evaluation, clicks: int) -> None:
+    """Whether anything can be told apart, and how long a log would have to be."""
+    n, rate = evaluation.settings["n_episodes"], evaluation.behavior_value
     story.head("The ranking, and whether it means anything")
     ranking = evaluation.ranking(ESTIMATOR)
     story.table(ranking, 5)
-    others = [policy for policy in ranking["policy"] if policy != "uniform"]
+    story.say("Each against the behavior policy on the same impressions (evaluation.compare):")
     compared = pl.concat(
-        evaluation.compare(policy, "behavior", estimator=ESTIMATOR) for policy in others
+        evaluation.compare(policy, "behavior", estimator=ESTIMATOR)
+        for policy in ranking["policy"]
+        if policy != "uniform"
     )
-    story.say("Each against the behavior policy, on the same impressions (evaluation.compare):")
-    story.table(
-        compared.select("policy", "difference", "standard_error", "ci_low", "ci_high", "p_better"),
-        5,
-    )
-    apart = compared.filter((pl.col("ci_low") > 0) | (pl.col("ci_high") < 0))["policy"].to_list()
-    clicks = int(impressions["click"].sum())
-    if apart:
+    columns = ["policy", "difference", "standard_error", "ci_low", "ci_high", "p_better"]
+    story.table(compared.select(columns), 5)
+    apart = compared.filter((pl.col("ci_low") > 0) | (pl.col("ci_high") < 0))["policy"]
+    if len(apart):
         story.say(f"Told apart from the behavior policy: {', '.join(apart)}.")
     else:
         story.say(
             "Nothing can be told apart. Every interval of a difference contains 0: with "
-            f"{clicks} clicks in {impressions.height:,} impressions this log cannot say that any "
-            "candidate is better, or worse, than drawing items at random. The ranking above is an "
-            "order of noise; do not pick a winner from it."
+            f"{clicks} clicks in {n:,} impressions this log cannot say of any candidate that it is "
+            "better, or worse, than showing items at random. The ranking above is an order of "
+            "noise; do not pick a winner from it."
         )
 
     story.head("How many impressions would it take?")
-    lift = 0.1 * click_rate
-    n = impressions.height
-    leader = compared.row(0, named=True)
+    lift = 0.1 * rate
+
+    def needed(difference: pl.Expr) -> pl.Expr:
+        size: pl.Expr = n * ((Z_TEST + Z_POWER) * pl.col("standard_error") / difference) ** 2
+        return size.round_sig_figs(3).cast(pl.Int64)
+
     sizes = compared.select(
         "policy",
         "standard_error",
-        pl.Series(
-            "n_estimated_difference",
-            [
-                impressions_needed(n, error, difference)
-                for error, difference in compared.select("standard_error", "difference").rows()
-            ],
-        ),
-        pl.Series(
-            "n_lift_10_percent",
-            [impressions_needed(n, e, lift) for e in compared["standard_error"]],
-        ),
+        needed(pl.col("difference")).alias("for_estimated_difference"),
+        needed(pl.lit(lift)).alias("for_10_%_lift"),
     )
     story.table(sizes, 5)
-    first = sizes.row(0, named=True)
+    leader = compared.row(0, named=True)
+    size = sizes.row(0, named=True)
     story.say(
-        f"The leader, {leader['policy']}, is estimated {leader['difference']:.5f} above the behavior "
-        f"policy. To tell that from 0 takes about {first['n_estimated_difference']:,} impressions "
-        f"logged in the same way; if it were a lift of 10 % ({lift:.5f}), about "
-        f"{first['n_lift_10_percent']:,}. Computed as n * ((1.96 + 0.8416) * se / diff)^2 for a "
-        f"two-sided 5 % test with 80 % power, with n = {n:,} and se the paired standard error, which "
-        "shrinks with the square root of n. The first number flatters: the best of several "
-        "estimates is too high on average, and se itself rests on few clicks."
+        f"The leader, {leader['policy']}, is estimated {leader['difference']:.5f} above the "
+        "behavior policy. To tell that from 0 takes about "
+        f"{size['for_estimated_difference']:,} impressions logged in the same way; to tell a lift "
+        f"of 10 % ({lift:.5f}), about {size['for_10_%_lift']:,}. Computed as "
+        f"n * (({Z_TEST} + {Z_POWER}) * se / diff)^2, for a two-sided 5 % test with 80 % power, "
+        f"from n = {n:,} and the paired standard error se, which shrinks with the square root of "
+        "n. Take it as an order of magnitude: se itself rests on few clicks, and the first number "
+        "flatters, since the best of several estimates is too high on average."
     )
 
-    story.head("A look at the other log")
-    earned = other_week["click"].mean()
-    error = other_week["click"].std() / math.sqrt(other_week.height)
-    bts = rows.filter(pl.col("policy") == "bts").row(0, named=True)
+
+def tell_other_log(story: Story, evaluation: cf.Evaluation, other: pl.DataFrame) -> None:
+    """Beside the estimate for bts, what bts earned."""
+    clicks = other["click"].to_numpy()
+    earned, error = clicks.mean(), clicks.std(ddof=1) / math.sqrt(len(clicks))
+    bts = evaluation.rows(ESTIMATOR).row(by_predicate=pl.col("policy") == "bts", named=True)
     gap = abs(earned - bts["value"]) / math.hypot(error, bts["standard_error"])
+    story.head("A look at the other log")
     story.say(
-        f"In the same week bts itself served {other_week.height:,} other impressions and earned "
-        f"{earned:.4f} (standard error {error:.5f}); its estimate from the random log is "
-        f"{bts['value']:.4f} (standard error {bts['standard_error']:.5f}), {gap:.1f} standard errors "
-        "away. That does not contradict the estimate, and hardly confirms it: the policy that ran "
-        "kept learning during the week, the one judged here is its published prior."
+        f"In the same week bts served {len(clicks):,} other impressions and earned {earned:.4f} "
+        f"(standard error {error:.5f}). Its estimate from the random log is {bts['value']:.4f} "
+        f"(standard error {bts['standard_error']:.5f}), {gap:.1f} standard errors of the "
+        "difference away: no contradiction, and no confirmation either. Nor are they quite the "
+        "same policy, for the one that ran kept learning during the week."
     )
+
+
+def main() -> Story:
+    """Tell the act."""
+    path = DATA / "random_men.parquet"
+    shown, other = pl.read_parquet(path), pl.read_parquet(DATA / "bts_men.parquet")
+    story = Story("Act 1: a real log, and what it cannot say")
+    story.say(
+        "One week of a fashion shop's recommendation slot (Open Bandit Dataset, men's campaign, "
+        "arXiv:2008.07146). The policy that made this log, the behavior policy, showed one of 34 "
+        f"items at random, {len(shown):,} times. Which other policy would have been clicked more?"
+    )
+    log = cf.read_parquet(
+        path, action="item_id", reward="click", propensity="propensity_score", state=AFFINITIES
+    )
+    story.show(log.report)
+    tell_candidates(story, shown, other)
+
+    story.head("What each would have earned")
+    evaluation = cf.evaluate(log, candidates(shown, other), ["tis", ESTIMATOR])
+    story.show(evaluation)
+    click_rate = shown["click"].sum() / len(shown)
+    same = evaluation.estimates.filter(pl.col("policy").is_in(["uniform", "behavior"]))
+    assert all(value == click_rate for value in same["value"]), "uniform is the behavior policy"
+    story.say(
+        f"uniform equals the on-policy click rate exactly, {click_rate:g} to the last bit "
+        "(checked): compared with itself a policy has all weights 1. Were it off, the propensities "
+        "or the join would be wrong. tis is the importance-weighted mean (IPS), sntis the "
+        "self-normalised one (SNIPS); with one decision to an episode their per-step forms, pdis "
+        "and snpdis, are the same numbers."
+    )
+    tell_checks(story, evaluation)
+    tell_comparison(story, evaluation, int(shown["click"].sum()))
+    tell_other_log(story, evaluation, other)
     return story
 
 

@@ -6,7 +6,29 @@ from typing import Any, TypedDict, final
 import numpy as np
 from numpy.typing import NDArray
 
-__all__: list[str]
+__all__ = [
+    "Column",
+    "CounterfolioError",
+    "DEBUG_BUILD",
+    "Episodes",
+    "InvalidArgumentError",
+    "InvalidLogError",
+    "InvalidPolicyError",
+    "MissingExtraError",
+    "__version__",
+    "check_column",
+    "check_present",
+    "evaluate",
+    "intervals",
+    "normal_cdf",
+    "rank",
+    "read_column",
+    "read_table",
+    "registry",
+    "summarise_column",
+    "top_k",
+]
+
 __version__: str
 DEBUG_BUILD: bool
 
@@ -27,7 +49,7 @@ class Column:
     @property
     def dtype(self) -> str: ...
     @property
-    def is_numeric(self) -> bool: ...
+    def is_ordinal(self) -> bool: ...
     @property
     def null_count(self) -> int: ...
     @property
@@ -76,7 +98,7 @@ class _Found(TypedDict):
     effective_sample_size: list[float | None]
     max_weight_share: list[float | None]
     note: list[str | None]
-    covariance: NDArray[np.float64]
+    variances: NDArray[np.float64]
 
 def evaluate(
     episodes: Episodes,

@@ -14,16 +14,17 @@ from counterfolio import _core
 from counterfolio import estimators as registry
 from counterfolio.evaluation import Evaluation
 from counterfolio.exceptions import InvalidArgumentError, InvalidLogError, InvalidPolicyError
+from counterfolio.log import LoggedData
 from counterfolio.policies import BEHAVIOR, PolicyColumns, check_policies, describe, resolve
 from counterfolio.text import suggest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from counterfolio.log import LoggedData
-
 INTERVALS = ("normal", "t")
 ALTERNATIVES = ("two-sided", "greater", "less")
+#: More threads than this help nobody.
+MOST_THREADS = 1024
 #: Estimator of the behavior policy's row.
 ON_POLICY = "on_policy"
 
@@ -86,6 +87,7 @@ def evaluate(
     Formulas, standard errors and when each estimator fails: docs/estimators.md. An interval
     conditions on q and v as given: it does not know how wrong they are.
     """
+    _check_log(log)
     _check_arguments(gamma, interval, confidence_level, alternative)
     threads = _threads(num_threads)
     named = check_policies(policies)
@@ -159,7 +161,7 @@ def evaluate(
             "propensity_source": log.propensity_source,
             "conditions_on": "q and v as given" if any("v" in k for k in needs.values()) else None,
         },
-        covariance=found["covariance"].reshape(len(names), size, size),
+        variances=found["variances"].reshape(len(names), size, size),
     )
 
 
@@ -177,6 +179,15 @@ class _Progress:
     def close(self) -> None:
         if self._shown:
             sys.stderr.write("\r\033[K")
+
+
+def _check_log(log: object) -> None:
+    if not isinstance(log, LoggedData):
+        text = (
+            f"evaluate takes a LoggedData, not a {type(log).__name__}; make one with "
+            "cf.LoggedData.from_frame or cf.read_parquet"
+        )
+        raise InvalidArgumentError(text)
 
 
 def _check_arguments(
@@ -215,7 +226,7 @@ def _threads(num_threads: object) -> int:
     if not whole or int(num_threads) < 1:  # type: ignore[call-overload]
         text = f"{source} must be a whole number of 1 or more, not {num_threads!r}"
         raise InvalidArgumentError(text)
-    return int(num_threads)  # type: ignore[call-overload, no-any-return]
+    return min(int(num_threads), MOST_THREADS)  # type: ignore[call-overload, no-any-return]
 
 
 def _choose(

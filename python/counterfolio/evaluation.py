@@ -39,14 +39,14 @@ class Evaluation:
         be said); last the behavior policy's own mean return.
     settings : dict
         Every argument as used, the version, and where the propensities came from.
-    covariance : numpy.ndarray
-        (n_estimators, n_policies + 1, n_policies + 1): covariances of the estimates, from products
-        of influence values; the behavior policy is last.
+    variances : numpy.ndarray
+        (n_estimators, n_policies + 1, n_policies + 1), the behavior policy last: the variance of
+        each estimate on the diagonal, of the difference of two policies' estimates off it.
     """
 
     estimates: pl.DataFrame
     settings: dict[str, Any]
-    covariance: NDArray[np.float64]
+    variances: NDArray[np.float64]
 
     @property
     def policies(self) -> list[str]:
@@ -120,16 +120,13 @@ class Evaluation:
                 raise InvalidArgumentError(text)
         a, b = known.index(policy), known.index(baseline)
         values = [*self.rows(label)["value"], self.behavior_value]
-        difference = values[a] - values[b]
-        matrix = self.covariance[self.estimators.index(label)]
-        variance = float(matrix[a, a] + matrix[b, b] - 2 * matrix[a, b])
-        note = None
-        if not math.isfinite(difference) or math.isnan(variance):
-            names = sorted({policy, baseline} - {BEHAVIOR})
-            note = f"an estimate or its standard error is undefined; see the rows of {names}"
-            difference = error = math.nan
-        else:
-            error = math.sqrt(max(variance, 0.0))
+        matrix = self.variances[self.estimators.index(label)]
+        variance = 0.0 if a == b else float(matrix[a, b])
+        difference, error = math.nan, math.nan
+        notes = [*self.rows(label)["note"], self.estimates["note"][-1]]
+        note = "; ".join(f"{known[i]}: {notes[i]}" for i in (a, b) if notes[i]) or None
+        if math.isfinite(values[a]) and math.isfinite(values[b]) and not math.isnan(variance):
+            difference, error = values[a] - values[b], math.sqrt(variance)
         settings = self.settings
         (low,), (high,) = _core.intervals(
             [difference],
@@ -191,8 +188,8 @@ class Evaluation:
         return portfolio(self.rows(estimator), self.behavior_value, k, score)
 
     def to_parquet(self, path: str | Path) -> None:
-        """Write estimates, settings and covariances; the file appears whole or not at all."""
-        metadata = {"settings": self.settings, "covariance": self.covariance.tolist()}
+        """Write estimates, settings and variances; the file appears whole or not at all."""
+        metadata = {"settings": self.settings, "variances": self.variances.tolist()}
         write_parquet(self.estimates, path, metadata)
 
     @classmethod
@@ -210,13 +207,13 @@ class Evaluation:
         except (OSError, pl.exceptions.PolarsError) as error:
             text = f'"{path}" cannot be read as Parquet: {error}'
             raise InvalidArgumentError(text) from error
-        if "covariance" not in metadata:
+        if "variances" not in metadata:
             text = f'"{path}" does not hold an Evaluation; pass a file that to_parquet wrote'
             raise InvalidArgumentError(text)
         return cls(
             estimates=frame,
             settings=metadata["settings"],
-            covariance=np.array(metadata["covariance"], dtype=np.float64),
+            variances=np.array(metadata["variances"], dtype=np.float64),
         )
 
     def _columns(self, rows: pl.DataFrame, marks: list[str]) -> list[Column]:

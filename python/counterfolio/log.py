@@ -12,6 +12,13 @@ import numpy as np
 import polars as pl
 
 from counterfolio import _core
+from counterfolio.dense import (
+    SUM_TOLERANCE,
+    ActionCodes,
+    check_dense,
+    check_labels,
+    gather,
+)
 from counterfolio.exceptions import InvalidArgumentError, InvalidLogError
 from counterfolio.files import METADATA_KEY, write_parquet
 from counterfolio.sources import Frame, Table, as_column, open_table
@@ -129,13 +136,14 @@ class LoggedData:
         if action_type not in ACTION_TYPES:
             text = f"unknown action_type {action_type!r}; {suggest(action_type, ACTION_TYPES)}"
             raise InvalidArgumentError(text)
+        labels = check_labels(actions)
         table = open_table(frame)
-        if isinstance(action_probs, np.ndarray):
+        if action_probs is not None and not isinstance(action_probs, str):
             table = table.with_column("action_probs", action_probs)
             action_probs = "action_probs"
         states = (state,) if isinstance(state, str) else tuple(state or ())
         named = (action, reward, propensity, episode_id, timestep, terminated, truncated)
-        for name in (*(n for n in named if n is not None), *states):
+        for name in (*(n for n in (*named, action_probs) if n is not None), *states):
             table.check(name)
         _check_lengths(table, [n for n in (reward, action, *named[2:], *states) if n is not None])
         rewards = table.column(reward)
@@ -169,24 +177,38 @@ class LoggedData:
                 "state": list(states) or None,
                 "terminated": terminated,
                 "truncated": truncated,
-                "actions": None if actions is None else list(actions),
+                "actions": labels,
                 "action_type": action_type,
                 "action_probs": action_probs,
             },
             propensity_source=None if propensities is None else "logged",
             _facts=facts,
         )
-        if action_probs is not None and propensities is None:
-            return replace(log, **log._propensity_from_dense(action_probs))
-        return log
+        return log if action_probs is None else log._with_action_probs(action_probs)
 
-    def _propensity_from_dense(self, name: str) -> dict[str, Any]:
-        from counterfolio.policies import gather_dense
-
-        probs, _ = gather_dense(self, f'column "{name}"', self._table.series(name), None)
-        column = as_column(name, probs)
-        _core.check_column(column, "propensity", _label(name))
-        return {"_propensity": column, "propensity_source": "logged"}
+    def _with_action_probs(self, name: str) -> LoggedData:
+        """Take propensities from the behavior policy's dense probabilities, or check them."""
+        label = _label(name)
+        if self.roles["action_type"] != "discrete":
+            text = f'{label}: dense probabilities need action_type="discrete"'
+            raise InvalidLogError(text)
+        dense = check_dense(label, self._table.series(name), self.n_rows, InvalidLogError)
+        found = gather(self.action_codes, dense, label, InvalidLogError)
+        if self._propensity is None:
+            column = as_column("propensity", found)
+            _core.check_column(column, "propensity", f"{label} of the logged action")
+            return replace(self, _propensity=column, propensity_source="logged")
+        logged = pl.DataFrame(self._propensity).to_series().to_numpy()
+        off = np.abs(found - logged) > SUM_TOLERANCE
+        if off.any():
+            row = int(off.argmax())
+            text = (
+                f"{label}: {int(off.sum())} of {self.n_rows} rows disagree with column "
+                f'"{self.roles["propensity"]}", first at row {row} ({found[row]:g} and '
+                f"{logged[row]:g}); mend the one that is wrong, or the order of the actions"
+            )
+            raise InvalidLogError(text)
+        return self
 
     @property
     def n_rows(self) -> int:
@@ -204,48 +226,16 @@ class LoggedData:
         return report(self)
 
     @cached_property
-    def labels(self) -> list[Any]:
-        """Labels of the actions, in the column order of dense arrays."""
-        if self.roles["actions"] is not None:
-            return list(self.roles["actions"])
-        series = self._table.series(self.roles["action"])
-        if series.dtype.is_integer():
-            return list(range(int(series.max()) + 1))  # type: ignore[arg-type]
-        if isinstance(series.dtype, pl.Categorical | pl.Enum):
-            series = series.cast(pl.String)
-        return series.unique().sort().to_list()
-
-    @cached_property
-    def codes(self) -> NDArray[np.integer[Any]]:
-        """Position of each row's action among `labels`.
+    def action_codes(self) -> ActionCodes:
+        """Position of each logged action in the column order of dense arrays.
 
         Raises
         ------
         InvalidLogError
             If a logged action is not among the labels.
         """
-        name = self.roles["action"]
-        series = self._table.series(name)
-        if self.roles["actions"] is None and series.dtype.is_integer():
-            codes = series.to_numpy()
-            bad = codes < 0
-        else:
-            if isinstance(series.dtype, pl.Categorical | pl.Enum):
-                series = series.cast(pl.String)
-            known = pl.Series(self.labels)
-            position = pl.Series(range(len(known)), dtype=pl.Int32)
-            found = series.replace_strict(known, position, default=None, return_dtype=pl.Int32)
-            bad = found.is_null().to_numpy()
-            codes = found.fill_null(-1).to_numpy()
-        if bad.any():
-            row = int(bad.argmax())
-            text = (
-                f"{_label(name)}: {int(bad.sum())} of {len(codes)} values are not among the action "
-                f"labels, first at row {row} ({series[row]!r}); pass actions=[...], every label in "
-                "the column order of the dense arrays"
-            )
-            raise InvalidLogError(text)
-        return codes
+        actions = self._table.series(self.roles["action"])
+        return ActionCodes.encode(actions, self.roles["actions"])
 
     def with_propensity(self, propensity: object) -> LoggedData:
         """Return the same log with other propensities, marked as estimated in every result.
@@ -317,7 +307,7 @@ def _find_episodes(
     if episode_id is not None:
         ids = table.column(episode_id)
         _core.check_present(ids, _label(episode_id))
-        if not ids.is_numeric:
+        if not ids.is_ordinal:
             series = table.series(episode_id)
             if series.dtype == pl.String:
                 series = series.cast(pl.Categorical)

@@ -1,35 +1,33 @@
 """Evaluation policies: columns, arrays, dense probabilities, or objects with `prob`.
 
 Whatever form a policy comes in, the core needs three numbers a row: prob = pi(a_t|s_t),
-q = Q(s_t, a_t) and v = sum_a pi(a|s_t) Q(s_t, a). Dense arrays over all actions are reduced to
-these here, block by block.
+q = Q(s_t, a_t) and v = sum_a pi(a|s_t) Q(s_t, a).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 import polars as pl
 
+from counterfolio.dense import blocks, check_dense, gather, gather_values
 from counterfolio.exceptions import CounterfolioError, InvalidPolicyError
 from counterfolio.sources import as_column
 from counterfolio.text import suggest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable
 
     from numpy.typing import NDArray
 
     from counterfolio import _core
     from counterfolio.log import LoggedData
 
-#: Rows handed to a policy, or reduced from a dense array, at a time.
-BLOCK_ROWS = 65_536
-#: Dense probabilities of a row must sum to 1 within this; they are never rescaled.
-SUM_TOLERANCE = 1e-5
+T = TypeVar("T")
+
 #: Name of the logged policy in every result.
 BEHAVIOR = "behavior"
 
@@ -74,11 +72,6 @@ class PolicyColumns:
     v: Any = None
     action_probs: Any = None
     q_values: Any = None
-
-
-def blocks(rows: int) -> Iterator[slice]:
-    """Slices of at most `BLOCK_ROWS` rows."""
-    return (slice(i, min(i + BLOCK_ROWS, rows)) for i in range(0, rows, BLOCK_ROWS))
 
 
 def check_policies(policies: object) -> dict[str, Any]:
@@ -158,99 +151,6 @@ def _ask(name: str, policy: Policy, log: LoggedData) -> NDArray[np.float64]:
     return out
 
 
-def _dense_rows(label: str, dense: Any, rows: slice) -> NDArray[np.float64]:
-    """Rows of a dense array, from numpy or from a polars column of arrays or lists."""
-    if isinstance(dense, pl.Series):
-        piece = dense[rows]
-        if isinstance(piece.dtype, pl.List):
-            widths = piece.list.len().unique()
-            if len(widths) != 1:
-                text = f"{label} holds lists of different lengths; pass one value for each action"
-                raise InvalidPolicyError(text)
-            piece = piece.list.to_array(widths[0])
-        return np.asarray(piece.to_numpy(), dtype=np.float64)
-    return np.asarray(dense[rows], dtype=np.float64)
-
-
-def gather_dense(
-    log: LoggedData,
-    label: str,
-    action_probs: Any,
-    q_values: Any,
-) -> tuple[NDArray[np.float64], tuple[NDArray[np.float64], NDArray[np.float64]] | None]:
-    """Reduce dense arrays to prob, and to q and v where Q-values are given.
-
-    Parameters
-    ----------
-    label
-        What messages call the policy.
-    action_probs, q_values
-        Arrays of shape (n_rows, n_actions), or polars columns of arrays.
-
-    Raises
-    ------
-    InvalidPolicyError
-        If the shape is wrong, or a row holds a number outside [0, 1] or does not sum to 1.
-    """
-    rows = log.n_rows
-    for what, dense in (("action_probs", action_probs), ("q_values", q_values)):
-        if dense is None:
-            continue
-        if len(dense) != rows or (isinstance(dense, np.ndarray) and dense.ndim != 2):
-            shape = getattr(dense, "shape", None)
-            text = f'{label}: "{what}" has shape {shape}, where ({rows}, n_actions) is wanted'
-            raise InvalidPolicyError(text)
-    codes = log.codes
-    prob = np.empty(rows)
-    q, v = (np.empty(rows), np.empty(rows)) if q_values is not None else (None, None)
-    offences: list[tuple[int, int, float]] = []
-    for block in blocks(rows):
-        dense = _dense_rows(label, action_probs, block)
-        code = codes[block].astype(np.intp, copy=False)
-        _check_width(label, "action_probs", dense.shape[1], log, code)
-        sums = dense.sum(axis=1)
-        good = (dense >= 0).all(axis=1) & (np.abs(sums - 1) <= SUM_TOLERANCE)
-        if not good.all():
-            first = int((~good).argmax())
-            offences.append((int((~good).sum()), block.start + first, float(sums[first])))
-            continue
-        # A probability may exceed 1 by the rounding that the sum is allowed.
-        prob[block] = np.minimum(np.take_along_axis(dense, code[:, None], axis=1)[:, 0], 1.0)
-        if q is not None and v is not None:
-            values = _dense_rows(label, q_values, block)
-            if values.shape != dense.shape:
-                text = (
-                    f'{label}: "q_values" has {values.shape[1]} actions, but "action_probs" has '
-                    f"{dense.shape[1]}"
-                )
-                raise InvalidPolicyError(text)
-            q[block] = np.take_along_axis(values, code[:, None], axis=1)[:, 0]
-            v[block] = np.einsum("ij,ij->i", dense, values)
-    if offences:
-        count = sum(n for n, _, _ in offences)
-        text = (
-            f'{label}: column "action_probs": {count} of {rows} rows hold a negative number or do '
-            f"not sum to 1 within {SUM_TOLERANCE:g}, first at row {offences[0][1]} (sum "
-            f"{offences[0][2]:g}); they are never rescaled: mend the policy that made them"
-        )
-        raise InvalidPolicyError(text)
-    return prob, None if q is None or v is None else (q, v)
-
-
-def _check_width(
-    label: str, what: str, width: int, log: LoggedData, code: NDArray[np.intp]
-) -> None:
-    by_number = log.roles["actions"] is None and log.labels == list(range(len(log.labels)))
-    if by_number and width >= len(log.labels):
-        return  # actions that were never logged have columns too
-    if width != len(log.labels) or code.max() >= width:
-        text = (
-            f'{label}: "{what}" has {width} columns, but there are {len(log.labels)} action '
-            "labels; pass actions=[...] to LoggedData.from_frame, every label in column order"
-        )
-        raise InvalidPolicyError(text)
-
-
 def resolve(
     name: str, policy: object, log: LoggedData, needs: Mapping[str, Sequence[str]]
 ) -> tuple[str, _core.Column | None, _core.Column | None, _core.Column | None]:
@@ -269,16 +169,11 @@ def resolve(
     columns = describe(name, policy, log)
     given = {key: getattr(columns, key) for key in ("prob", "q", "v")}
     wanted = {key for keys in needs.values() for key in keys}
-    q_values, dense = columns.q_values, columns.action_probs
-    if q_values is not None and dense is None:
+    if columns.action_probs is not None:
+        given = _reduce(name, columns, log, given)
+    elif columns.q_values is not None:
         text = f'policy "{name}" has q_values without action_probs, which v = sum pi Q needs'
         raise InvalidPolicyError(text)
-    if dense is not None:
-        label = f'policy "{name}"'
-        dense, q_values = (_lookup(label, x, log) for x in (dense, q_values))
-        prob, model = gather_dense(log, label, dense, q_values)
-        found = {"prob": prob} if model is None else {"prob": prob, "q": model[0], "v": model[1]}
-        given = {key: found.get(key) if x is None else x for key, x in given.items()}
     for estimator, keys in needs.items():
         if missing := [key for key in keys if given[key] is None]:
             text = (
@@ -291,35 +186,49 @@ def resolve(
     return name, taken["prob"], taken["q"], taken["v"]
 
 
-def _lookup(label: str, value: Any, log: LoggedData) -> Any:
-    """Take a dense array, from the log where it is named."""
-    if isinstance(value, str):
-        if value not in log._table.names:
-            text = f'{label}: no column "{value}" in the log; {suggest(value, log._table.names)}'
-            raise InvalidPolicyError(text)
-        value = log._table.series(value)
-    if isinstance(value, pl.Series) and not isinstance(value.dtype, pl.Array | pl.List):
-        text = f'{label}: column "{value.name}" holds {value.dtype}, where arrays are wanted'
+def _reduce(
+    name: str, columns: PolicyColumns, log: LoggedData, given: dict[str, Any]
+) -> dict[str, Any]:
+    """Fill in prob, q and v from dense arrays where they are not given."""
+    if log.roles["action_type"] != "discrete":
+        text = f'policy "{name}": dense arrays need action_type="discrete"; pass prob instead'
         raise InvalidPolicyError(text)
-    return value if value is None or isinstance(value, pl.Series) else np.asarray(value)
+
+    def take(key: str, value: object) -> tuple[str, Any]:
+        column = value if isinstance(value, str) else key
+        label = f'policy "{name}": column "{column}"'
+        if isinstance(value, str):
+            value = _named(name, value, log, log._table.series)
+        return label, check_dense(label, value, log.n_rows, InvalidPolicyError)
+
+    label, probs = take("action_probs", columns.action_probs)
+    found = {"prob": gather(log.action_codes, probs, label, InvalidPolicyError)}
+    if columns.q_values is not None:
+        label, q_values = take("q_values", columns.q_values)
+        found["q"], found["v"] = gather_values(
+            log.action_codes, probs, q_values, label, InvalidPolicyError
+        )
+    return {key: found.get(key) if value is None else value for key, value in given.items()}
 
 
-def _take(
-    name: str,
-    key: str,
-    value: Any,
-    log: LoggedData,
-) -> _core.Column | None:
+def _named(name: str, column: str, log: LoggedData, get: Callable[[str], T]) -> T:
+    """Take a column of the log for a policy."""
+    if column not in log._table.names:
+        text = f'policy "{name}": no column "{column}" in the log; '
+        raise InvalidPolicyError(text + suggest(column, log._table.names))
+    try:
+        return get(column)
+    except CounterfolioError as error:
+        text = f'policy "{name}": {error}'
+        raise InvalidPolicyError(text) from error
+
+
+def _take(name: str, key: str, value: Any, log: LoggedData) -> _core.Column | None:
+    """Take one of prob, q and v as the core reads it."""
     if value is None:
         return None
     if isinstance(value, str):
-        if value not in log._table.names:
-            text = (
-                f'policy "{name}": no column "{value}" in the log; '
-                f"{suggest(value, log._table.names)}"
-            )
-            raise InvalidPolicyError(text)
-        return log._table.column(value)
+        return _named(name, value, log, log._table.column)
     try:
         return as_column(key, value)
     except CounterfolioError as error:

@@ -139,6 +139,10 @@ def open_table(frame: Any) -> Table:
     if isinstance(frame, pl.DataFrame):
         return Table({name: _getter(frame.get_column, name) for name in frame.columns})
     if is_pandas(frame, "DataFrame"):
+        if not frame.columns.is_unique:
+            twice = frame.columns[frame.columns.duplicated()][0]
+            text = f'column "{twice}" stands in the table twice; rename one'
+            raise InvalidLogError(text)
         return Table({str(name): _getter(frame.__getitem__, name) for name in frame.columns})
     if isinstance(frame, Mapping):
         return Table({str(name): _getter(frame.__getitem__, name) for name in frame})

@@ -5,9 +5,10 @@ use std::sync::atomic::{AtomicBool, AtomicUsize};
 
 use counterfolio_core::column::Column;
 use counterfolio_core::episode::Episodes;
-use counterfolio_core::evaluate::{Evaluation, Input, Log, Policy, evaluate};
+use counterfolio_core::evaluate::{Evaluation, evaluate};
 use counterfolio_core::pool::Work;
 use counterfolio_core::registry::{Estimator, REGISTRY};
+use counterfolio_core::tiles::{Input, Log, Policy};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 
 /// A log of equal episodes with columns that vary, made without a random number generator.

@@ -172,7 +172,8 @@ impl Values {
             Estimator::Sntis => self.dead_step.filter(|_| moments.sum.is_zero()),
             _ => self.dead_step,
         };
-        row.note = if let (true, Some(step)) = (entry.self_normalised, dead) {
+        let undefined = dead.filter(|_| entry.self_normalised);
+        row.note = if let Some(step) = undefined {
             row.value = f64::NAN;
             row.standard_error = f64::NAN;
             Some(format!(
@@ -182,21 +183,18 @@ impl Values {
             Some("weight overflow".into())
         } else if row.value == 0.0 && !exact.is_zero() {
             Some("weight underflow".into())
-        } else if self.moments.0.sum.is_zero() && self.dead_step == Some(0) {
+        } else if self.dead_step == Some(0) {
             Some("every importance weight is 0: the policy never takes a logged action".into())
+        } else if n == 1 {
+            single_episode(n)
         } else {
-            single_episode(n).or_else(|| untrusted(&row)).or_else(|| {
-                // -(1/n^2) sum (w / mean w) psi, section 7 of the specification of intervals.
-                let bias = -bias / (n as f64 * n as f64);
-                let notable =
-                    estimator == Estimator::Sntis && bias.abs() > NOTABLE_BIAS * row.standard_error;
-                notable.then(|| {
-                    format!(
-                        "self-normalisation biases it by about {:.1} standard errors",
-                        bias / row.standard_error
-                    )
-                })
-            })
+            // -(1/n^2) sum (w / mean w) psi; only small effective sample sizes make it notable.
+            let bias = -bias / (n as f64 * n as f64) / row.standard_error;
+            let notable = estimator == Estimator::Sntis && bias.abs() > NOTABLE_BIAS;
+            let biased = notable
+                .then(|| format!("self-normalisation biases it by {bias:.1} standard errors"));
+            let notes: Vec<_> = untrusted(&row).into_iter().chain(biased).collect();
+            (!notes.is_empty()).then(|| notes.join("; "))
         };
         row
     }

@@ -1,54 +1,14 @@
 //! All estimators and all policies: one pass over the rows for values, one for influence values.
 
-use std::ops::Range;
-
-use crate::check::Rule;
-use crate::column::Column;
-use crate::episode::Episodes;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::estimate::{Estimate, Values, behavior, finish, narrow};
 use crate::pool::Work;
 use crate::registry::{ESTIMATORS, Estimator};
 use crate::sums::{BLOCK, Discount, Spread, Sums};
 use crate::terms::basic::{StepMeans, Tile, add, influence};
 use crate::terms::one_step;
+use crate::tiles::{Log, Plan, Policy};
 use crate::weights::{Extended, Weight};
-
-/// Rows of a tile: small enough that its columns stay in cache while policies take turns.
-const TILE_ROWS: usize = 4096;
-
-/// A column and how messages name it, as in `policy "new": column "p_new"`.
-#[derive(Debug, Clone)]
-pub struct Input<'a> {
-    /// What messages call it.
-    pub label: String,
-    /// Its values.
-    pub column: Column<'a>,
-}
-
-/// What the behavior policy did and earned, checked beforehand.
-#[derive(Debug, Clone)]
-pub struct Log<'a> {
-    /// Where episodes begin and end.
-    pub episodes: &'a Episodes,
-    /// r_t.
-    pub reward: Column<'a>,
-    /// b(a_t|s_t); `None` for a log without propensities.
-    pub propensity: Option<Column<'a>>,
-    /// Whether propensities and probabilities are densities of continuous actions.
-    pub density: bool,
-}
-
-/// The columns of one evaluation policy. Those that the estimators read are checked.
-#[derive(Debug, Clone, Default)]
-pub struct Policy<'a> {
-    /// pi(a_t|s_t).
-    pub prob: Option<Input<'a>>,
-    /// Q(s_t, a_t).
-    pub q: Option<Input<'a>>,
-    /// V(s_t) under the policy.
-    pub v: Option<Input<'a>>,
-}
 
 /// Everything two passes find.
 #[derive(Debug, Clone)]
@@ -57,29 +17,9 @@ pub struct Evaluation {
     pub estimates: Vec<Estimate>,
     /// The behavior policy's own mean return.
     pub behavior: Estimate,
-    /// For each estimator the (P + 1) x (P + 1) covariances of the estimates, behavior policy last.
-    pub covariance: Vec<f64>,
-}
-
-/// What is computed, fixed before the first row is read.
-struct Plan<'a> {
-    log: &'a Log<'a>,
-    policies: &'a [Policy<'a>],
-    estimators: &'a [Estimator],
-    weighted: bool,
-    doubly_robust: bool,
-    narrow: Discount<f64>,
-    wide: Discount<Extended>,
-}
-
-/// Buffers for columns that cannot be borrowed, and the returns of a tile.
-#[derive(Default)]
-struct Scratch {
-    reward: Vec<f64>,
-    propensity: Vec<f64>,
-    prob: Vec<f64>,
-    q: Vec<f64>,
-    v: Vec<f64>,
+    /// For each estimator (P + 1) x (P + 1), the behavior policy last: the variance of each estimate
+    /// on the diagonal, of the difference of two off it.
+    pub variances: Vec<f64>,
 }
 
 /// Evaluates every policy with every estimator.
@@ -125,7 +65,7 @@ pub fn evaluate(
     let mean_return = returns / n as f64;
     let size = policies.len() + 1;
     let mut spread = Spread {
-        gram: vec![0.0; estimators.len() * size * size],
+        squares: vec![0.0; estimators.len() * size * size],
         bias: vec![0.0; policies.len()],
     };
     work.fold_blocks(
@@ -133,7 +73,7 @@ pub fn evaluate(
         |block| plan.spread_block(block, &values, &narrowed, mean_return, work),
         |block| spread.merge(&block),
     )?;
-    let squares = |e: usize, p: usize| spread.gram[(e * size + p) * size + p];
+    let squares = |e: usize, p: usize| spread.squares[(e * size + p) * size + p];
     let mut estimates = Vec::with_capacity(policies.len() * estimators.len());
     for (p, values) in values.iter().enumerate() {
         for (e, &estimator) in estimators.iter().enumerate() {
@@ -142,21 +82,29 @@ pub fn evaluate(
     }
     Ok(Evaluation {
         behavior: behavior(mean_return, squares(0, policies.len()), n),
-        covariance: covariance(&spread.gram, &values, estimators, n),
+        variances: variances(&spread.squares, &values, estimators, n),
         estimates,
     })
 }
 
-/// The full covariance matrices from the upper triangles of scaled products.
-fn covariance(gram: &[f64], values: &[Values], estimators: &[Estimator], n: usize) -> Vec<f64> {
+/// Power of two by which influence values of policy `p` are divided; the behavior policy's by none.
+fn exponent(values: &[Values], p: usize, estimator: Estimator) -> i64 {
+    values.get(p).map_or(0, |v| v.means.exponent(estimator))
+}
+
+/// Full matrices of variances from the upper triangles of scaled squares.
+fn variances(squares: &[f64], values: &[Values], estimators: &[Estimator], n: usize) -> Vec<f64> {
     let size = values.len() + 1;
-    let mut out = vec![f64::NAN; gram.len()];
+    let mut out = vec![f64::NAN; squares.len()];
+    if n < 2 {
+        return out;
+    }
     for (e, &estimator) in estimators.iter().enumerate() {
-        let exponent = |p: usize| values.get(p).map_or(0, |v| v.means.exponent(estimator));
         for p in 0..size {
             for q in p..size {
-                let product = gram[(e * size + p) * size + q] / (n as f64 * (n as f64 - 1.0));
-                let value = Extended::new(product, exponent(p) + exponent(q)).to_f64();
+                let square = squares[(e * size + p) * size + q] / (n as f64 * (n as f64 - 1.0));
+                let common = exponent(values, p, estimator).max(exponent(values, q, estimator));
+                let value = Extended::new(square, 2 * common).to_f64();
                 out[(e * size + p) * size + q] = value;
                 out[(e * size + q) * size + p] = value;
             }
@@ -165,164 +113,33 @@ fn covariance(gram: &[f64], values: &[Values], estimators: &[Estimator], n: usiz
     out
 }
 
-/// Dot product in a fixed order that vectorises: eight partial sums.
-fn dot(a: &[f64], b: &[f64]) -> f64 {
+/// sum of `term` over two slices of one length, in a fixed order that vectorises: eight partial
+/// sums.
+#[inline(always)]
+fn sum_pairs(a: &[f64], b: &[f64], term: impl Fn(f64, f64) -> f64) -> f64 {
     let mut lanes = [0.0; 8];
     let (a8, a_rest) = a.as_chunks::<8>();
     let (b8, b_rest) = b.as_chunks::<8>();
     for (x, y) in a8.iter().zip(b8) {
         for i in 0..8 {
-            lanes[i] += x[i] * y[i];
+            lanes[i] += term(x[i], y[i]);
         }
     }
-    let rest: f64 = a_rest.iter().zip(b_rest).map(|(x, y)| x * y).sum();
+    let rest: f64 = a_rest.iter().zip(b_rest).map(|(x, y)| term(*x, *y)).sum();
     lanes.iter().sum::<f64>() + rest
 }
 
-fn read<'s>(
-    column: Option<&Column<'s>>,
-    rows: &Range<usize>,
-    scratch: &'s mut Vec<f64>,
-) -> &'s [f64] {
-    column.map_or(&[], |column| column.read(rows.clone(), scratch))
+/// sum (a 2^`up` - b 2^`vp`)^2 for shifts that are 0 or less.
+fn squared_difference(a: &[f64], b: &[f64], (up, vp): (i64, i64)) -> f64 {
+    if (up, vp) == (0, 0) {
+        return sum_pairs(a, b, |x, y| (x - y) * (x - y));
+    }
+    let factor = |shift| Extended::new(1.0, shift).to_f64();
+    let (f, g) = (factor(up), factor(vp));
+    sum_pairs(a, b, |x, y| (x * f - y * g) * (x * f - y * g))
 }
 
-impl<'a> Plan<'a> {
-    /// The episodes of a block.
-    fn span(&self, block: usize) -> (usize, usize) {
-        let first = block * BLOCK;
-        (first, self.log.episodes.len().min(first + BLOCK))
-    }
-
-    /// Whole episodes in tiles of at most [`TILE_ROWS`] rows, or of one long episode.
-    fn tiles(&self, (first, last): (usize, usize)) -> impl Iterator<Item = (usize, usize)> {
-        let episodes = self.log.episodes;
-        let mut start = first;
-        std::iter::from_fn(move || {
-            if start == last {
-                return None;
-            }
-            let mut end = match episodes {
-                Episodes::EachRow(_) => last.min(start + TILE_ROWS),
-                Episodes::Offsets(_) => start + 1,
-            };
-            while end < last && episodes.rows(start, end + 1).len() <= TILE_ROWS {
-                end += 1;
-            }
-            let tile = (start, end);
-            start = end;
-            Some(tile)
-        })
-    }
-
-    /// The longest episode of a span.
-    fn longest(&self, (first, last): (usize, usize)) -> usize {
-        if self.one_step() {
-            return 1;
-        }
-        (first..last)
-            .map(|i| self.log.episodes.length(i))
-            .max()
-            .unwrap_or(0)
-    }
-
-    /// Calls `visit` for each tile with its part of the log, then of each policy.
-    fn visit(
-        &self,
-        block: usize,
-        work: &Work,
-        mut each_log: impl FnMut(&Tile),
-        mut each_policy: impl FnMut(usize, &Tile) -> Result<()>,
-    ) -> Result<()> {
-        let mut scratch = Scratch::default();
-        let mut returns = Vec::new();
-        for span in self.tiles(self.span(block)) {
-            work.check()?;
-            let rows = self.log.episodes.rows(span.0, span.1);
-            let reward = self.log.reward.read(rows.clone(), &mut scratch.reward);
-            let propensity = self
-                .log
-                .propensity
-                .as_ref()
-                .filter(|_| self.weighted)
-                .map_or(&[][..], |c| c.read(rows.clone(), &mut scratch.propensity));
-            let mut tile = Tile {
-                episodes: self.log.episodes,
-                span,
-                prob: &[],
-                propensity,
-                reward,
-                q: &[],
-                v: &[],
-                returns: &[],
-            };
-            if self.one_step() {
-                tile.returns = reward;
-            } else {
-                returns.clear();
-                for rows in tile.rows() {
-                    let discounted = reward[rows].iter().zip(&self.narrow.power);
-                    returns.push(discounted.fold(0.0, |g, (r, power)| g + power * r));
-                }
-                tile.returns = &returns;
-            }
-            each_log(&tile);
-            for (p, policy) in self.policies.iter().enumerate() {
-                let column = |input: &'a Option<Input<'a>>, used: bool| {
-                    input.as_ref().filter(|_| used).map(|i| &i.column)
-                };
-                let (mut prob, mut q, mut v) = (Vec::new(), Vec::new(), Vec::new());
-                std::mem::swap(&mut prob, &mut scratch.prob);
-                std::mem::swap(&mut q, &mut scratch.q);
-                std::mem::swap(&mut v, &mut scratch.v);
-                each_policy(
-                    p,
-                    &Tile {
-                        prob: read(column(&policy.prob, self.weighted), &rows, &mut prob),
-                        q: read(column(&policy.q, self.doubly_robust), &rows, &mut q),
-                        v: read(column(&policy.v, self.model()), &rows, &mut v),
-                        ..tile
-                    },
-                )?;
-                (scratch.prob, scratch.q, scratch.v) = (prob, q, v);
-            }
-        }
-        Ok(())
-    }
-
-    /// Whether every row is an episode.
-    fn one_step(&self) -> bool {
-        matches!(self.log.episodes, Episodes::EachRow(_))
-    }
-
-    /// Whether any estimator reads v.
-    fn model(&self) -> bool {
-        self.estimators
-            .iter()
-            .any(|e| e.entry().needs.contains(&"v"))
-    }
-
-    fn check(&self, policy: &Policy, tile: &Tile) -> Result<()> {
-        let prob_rule = if self.log.density {
-            Rule::Density
-        } else {
-            Rule::Probability
-        };
-        for (input, values, rule) in [
-            (&policy.prob, tile.prob, prob_rule),
-            (&policy.q, tile.q, Rule::Finite),
-            (&policy.v, tile.v, Rule::Finite),
-        ] {
-            if !rule.holds(values)
-                && let Some(input) = input
-                && let Some(text) = rule.violation(&input.column, &input.label)
-            {
-                return Err(Error::InvalidPolicy(text));
-            }
-        }
-        Ok(())
-    }
-
+impl Plan<'_> {
     fn add<W: Weight>(&self, tile: &Tile, discount: &Discount<W>, sums: &mut Sums<W>) -> bool {
         for rows in tile.rows() {
             sums.v0 += tile.v.get(rows.start).copied().unwrap_or(0.0);
@@ -488,26 +305,34 @@ impl<'a> Plan<'a> {
             )?;
         }
         Ok(Spread {
-            gram: self.gram(&found, &own),
+            squares: self.squares(&found, &own, values),
             bias: found.iter().map(|f| f.bias).collect(),
         })
     }
 
-    /// Upper triangles of the products of influence values, the behavior policy's last.
-    fn gram(&self, found: &[Influence], own: &[f64]) -> Vec<f64> {
+    /// Squares of influence values and of their differences, the behavior policy's last.
+    fn squares(&self, found: &[Influence], own: &[f64], values: &[Values]) -> Vec<f64> {
         let size = found.len() + 1;
-        let mut gram = vec![0.0; self.estimators.len() * size * size];
-        let own_square = dot(own, own);
+        let mut squares = vec![0.0; self.estimators.len() * size * size];
+        let own_square = sum_pairs(own, own, |x, y| x * y);
         for (e, &estimator) in self.estimators.iter().enumerate() {
             let row = |p: usize| found.get(p).map_or(own, |f| &f.psi[estimator as usize]);
+            let at = |p: usize, q: usize| (e * size + p) * size + q;
             for p in 0..found.len() {
-                for q in p..size {
-                    gram[(e * size + p) * size + q] = dot(row(p), row(q));
+                squares[at(p, p)] = sum_pairs(row(p), row(p), |x, y| x * y);
+                for q in p + 1..size {
+                    let own = (
+                        exponent(values, p, estimator),
+                        exponent(values, q, estimator),
+                    );
+                    let common = own.0.max(own.1);
+                    let shifts = (own.0 - common, own.1 - common);
+                    squares[at(p, q)] = squared_difference(row(p), row(q), shifts);
                 }
             }
-            gram[(e * size + size - 1) * size + size - 1] = own_square;
+            squares[at(size - 1, size - 1)] = own_square;
         }
-        gram
+        squares
     }
 }
 

@@ -17,6 +17,7 @@ pub mod random;
 pub mod registry;
 pub mod sums;
 pub mod terms;
+pub mod tiles;
 pub mod top_k;
 pub mod weights;
 

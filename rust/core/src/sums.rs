@@ -173,21 +173,22 @@ impl<W: Weight> Sums<W> {
     }
 }
 
-/// Second-pass sums: products of influence values, from which every standard error, of estimates
-/// and of their differences, follows.
+/// Second-pass sums: squares of influence values and of their differences, from which every standard
+/// error follows. Differences are squared as such: the variance of the difference of two nearly equal
+/// policies does not survive in var a + var b - 2 cov.
 #[derive(Debug, Clone)]
 pub struct Spread {
-    /// For each estimator the (P + 1) x (P + 1) products sum_i psi_p psi_q, upper triangle by rows;
-    /// the behavior policy is last.
-    pub gram: Vec<f64>,
+    /// For each estimator a (P + 1) x (P + 1) upper triangle by rows, the behavior policy last:
+    /// sum psi_p^2 on the diagonal, sum (psi_p - psi_q)^2 off it.
+    pub squares: Vec<f64>,
     /// For each policy sum (w / mean w) psi of `sntis`, the numerator of its bias.
     pub bias: Vec<f64>,
 }
 
 impl Spread {
-    /// Adds the products of further episodes.
+    /// Adds the sums of further episodes.
     pub fn merge(&mut self, other: &Self) {
-        for (a, b) in self.gram.iter_mut().zip(&other.gram) {
+        for (a, b) in self.squares.iter_mut().zip(&other.squares) {
             *a += b;
         }
         for (a, b) in self.bias.iter_mut().zip(&other.bias) {

@@ -2,13 +2,12 @@
 //!
 //! Columns are taken without a copy. Only numbers, booleans and instants are ever read in Rust;
 //! text stays with Python, which encodes it first. Nothing else in this crate knows Arrow.
-#![allow(unsafe_code)] // The C data interface is a set of raw pointers.
 
-use std::ffi::CStr;
+mod import;
+
 use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
-use arrow_array::ffi::{FFI_ArrowArray, FFI_ArrowSchema, from_ffi};
 use arrow_array::ffi_stream::FFI_ArrowArrayStream;
 use arrow_array::types::{
     Date32Type, Date64Type, DurationMicrosecondType, DurationMillisecondType,
@@ -16,14 +15,15 @@ use arrow_array::types::{
     Int32Type, Int64Type, TimestampMicrosecondType, TimestampMillisecondType,
     TimestampNanosecondType, TimestampSecondType, UInt8Type, UInt16Type, UInt32Type, UInt64Type,
 };
-use arrow_array::{Array, ArrayRef, RecordBatch, RecordBatchIterator, make_array};
-use arrow_schema::{DataType, Field, FieldRef, Schema, TimeUnit};
+use arrow_array::{Array, ArrayRef, RecordBatch, RecordBatchIterator};
+use arrow_schema::{DataType, FieldRef, Schema, TimeUnit};
 use counterfolio_core::check::describe;
 use counterfolio_core::column::{Chunk, Column};
-use pyo3::exceptions::PyTypeError;
+use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
-use pyo3::types::{PyCapsule, PyTuple};
+use pyo3::types::PyCapsule;
 
+use self::import::Import;
 use crate::exceptions::invalid_log;
 
 /// A column of the log: Arrow arrays held by reference, in row order.
@@ -49,10 +49,10 @@ impl PyColumn {
         self.field.data_type().to_string()
     }
 
-    /// Whether the core reads it as numbers.
+    /// Whether its values can be told apart and ordered as numbers: numbers, booleans, times.
     #[getter]
-    fn is_numeric(&self) -> bool {
-        is_numeric(self.field.data_type())
+    fn is_ordinal(&self) -> bool {
+        is_number(self.field.data_type()) || is_time(self.field.data_type())
     }
 
     /// Number of nulls.
@@ -119,13 +119,22 @@ impl PyColumn {
 
     /// The column as the core reads it, or a sentence on why it cannot be read as numbers.
     pub(crate) fn numbers(&self, label: &str) -> Result<Column<'_>, String> {
+        self.read(label, is_number)
+    }
+
+    /// As [`PyColumn::numbers`], dates, times and durations included.
+    pub(crate) fn ordinals(&self, label: &str) -> Result<Column<'_>, String> {
+        self.read(label, |t| is_number(t) || is_time(t))
+    }
+
+    fn read(&self, label: &str, admits: fn(&DataType) -> bool) -> Result<Column<'_>, String> {
         let data_type = self.field.data_type();
         if matches!(data_type, DataType::Null)
             && let Some(text) = self.missing(label)
         {
             return Err(text);
         }
-        if !is_numeric(data_type) {
+        if !admits(data_type) {
             return Err(format!(
                 "{label} holds {}, where a number is wanted; {}",
                 in_words(data_type),
@@ -195,20 +204,21 @@ fn in_words(data_type: &DataType) -> String {
     }
 }
 
-fn is_numeric(data_type: &DataType) -> bool {
+fn is_number(data_type: &DataType) -> bool {
     matches!(
         data_type,
-        DataType::Float64
-            | DataType::Float32
-            | DataType::Boolean
-            | DataType::Date32
-            | DataType::Date64
-            | DataType::Timestamp(..)
-            | DataType::Duration(_)
+        DataType::Float64 | DataType::Float32 | DataType::Boolean
     ) || data_type.is_integer()
 }
 
-/// One Arrow array of a type that [`is_numeric`] admits, as the core sees it.
+fn is_time(data_type: &DataType) -> bool {
+    matches!(
+        data_type,
+        DataType::Date32 | DataType::Date64 | DataType::Timestamp(..) | DataType::Duration(_)
+    )
+}
+
+/// One Arrow array of numbers or times, as the core sees it.
 fn chunk(array: &ArrayRef) -> Chunk<'_> {
     macro_rules! values {
         ($type:ty) => {
@@ -253,133 +263,17 @@ fn chunk(array: &ArrayRef) -> Chunk<'_> {
     }
 }
 
-/// What a producer handed over: its type, its arrays and which of its columns are misaligned.
-struct Import {
-    field: Field,
-    arrays: Vec<ArrayRef>,
-    /// One entry for each field of a struct, or one for a plain array.
-    misaligned: Vec<bool>,
-}
-
-fn arrow_error(error: impl std::fmt::Display) -> PyErr {
-    invalid_log(format!("the Arrow data cannot be read: {error}"))
-}
-
-fn capsule<'py>(object: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyCapsule>> {
-    object.cast::<PyCapsule>().cloned().map_err(|_| {
-        PyTypeError::new_err("__arrow_c_stream__ or __arrow_c_array__ did not return a PyCapsule")
-    })
-}
-
-fn schema_of(capsule: &Bound<PyCapsule>) -> PyResult<Field> {
-    let pointer = capsule.pointer_checked(Some(c"arrow_schema"))?;
-    // SAFETY: a capsule of this name holds an ArrowSchema, which it keeps until it is dropped.
-    let schema = unsafe { pointer.cast::<FFI_ArrowSchema>().as_ref() };
-    Field::try_from(schema).map_err(arrow_error)
-}
-
-impl Import {
-    fn new(field: Field) -> Self {
-        let columns = match field.data_type() {
-            DataType::Struct(fields) => fields.len(),
-            _ => 1,
-        };
-        Self {
-            field,
-            arrays: Vec::new(),
-            misaligned: vec![false; columns],
-        }
-    }
-
-    fn push(&mut self, array: FFI_ArrowArray) -> PyResult<()> {
-        let misaligned = |data_type: &DataType, array: &FFI_ArrowArray| {
-            data_type.primitive_width().is_some_and(|width| {
-                array.num_buffers() > 1
-                    && !array.is_empty()
-                    && !(array.buffer(1) as usize).is_multiple_of(width.min(8))
-            })
-        };
-        if let DataType::Struct(fields) = self.field.data_type() {
-            for (i, field) in fields.iter().enumerate().take(array.num_children()) {
-                self.misaligned[i] |= misaligned(field.data_type(), array.child(i));
-            }
-        } else {
-            self.misaligned[0] |= misaligned(self.field.data_type(), &array);
-        }
-        let schema = FFI_ArrowSchema::try_from(&self.field).map_err(arrow_error)?;
-        // SAFETY: the producer vouches that its array is of the type that it declared.
-        let data = unsafe { from_ffi(array, &schema) }.map_err(arrow_error)?;
-        self.arrays.push(make_array(data));
-        Ok(())
-    }
-
-    fn from_object(object: &Bound<PyAny>) -> PyResult<Self> {
-        if object.hasattr("__arrow_c_stream__")? {
-            return Self::from_stream(&capsule(&object.call_method0("__arrow_c_stream__")?)?);
-        }
-        if object.hasattr("__arrow_c_array__")? {
-            let pair = object.call_method0("__arrow_c_array__")?;
-            let pair = pair.cast::<PyTuple>()?;
-            let mut import = Self::new(schema_of(&capsule(&pair.get_item(0)?)?)?);
-            let pointer = capsule(&pair.get_item(1)?)?.pointer_checked(Some(c"arrow_array"))?;
-            // SAFETY: a capsule of this name holds an ArrowArray, moved out here.
-            import.push(unsafe { FFI_ArrowArray::from_raw(pointer.cast().as_ptr()) })?;
-            return Ok(import);
-        }
-        Err(invalid_log(format!(
-            "a {} does not export Arrow data (__arrow_c_stream__ or __arrow_c_array__); pass a \
-             polars, pyarrow or pandas table, a DuckDB relation, or a dict of numpy arrays",
-            object.get_type().name()?
-        )))
-    }
-
-    fn from_stream(capsule: &Bound<PyCapsule>) -> PyResult<Self> {
-        let pointer = capsule.pointer_checked(Some(c"arrow_array_stream"))?;
-        // SAFETY: a capsule of this name holds an ArrowArrayStream, moved out here.
-        let mut stream = unsafe { FFI_ArrowArrayStream::from_raw(pointer.cast().as_ptr()) };
-        let (Some(get_schema), Some(get_next)) = (stream.get_schema(), stream.get_next()) else {
-            return Err(invalid_log(
-                "the Arrow stream was consumed before: pass a table, or a fresh reader".into(),
-            ));
-        };
-        let mut schema = FFI_ArrowSchema::empty();
-        // SAFETY: the callback is called with the stream that it was read from.
-        if unsafe { get_schema(&raw mut stream, &raw mut schema) } != 0 {
-            return Err(last_error(&mut stream));
-        }
-        let mut import = Self::new(Field::try_from(&schema).map_err(arrow_error)?);
-        loop {
-            let mut array = FFI_ArrowArray::empty();
-            // SAFETY: as above.
-            if unsafe { get_next(&raw mut stream, &raw mut array) } != 0 {
-                return Err(last_error(&mut stream));
-            }
-            if array.is_released() {
-                return Ok(import);
-            }
-            import.push(array)?;
-        }
-    }
-}
-
-/// The producer's own words for what went wrong.
-fn last_error(stream: &mut FFI_ArrowArrayStream) -> PyErr {
-    let text = stream.get_last_error().and_then(|get| {
-        // SAFETY: called with the stream it was read from; the text is copied at once.
-        let pointer = unsafe { get(stream) };
-        (!pointer.is_null()).then(|| {
-            unsafe { CStr::from_ptr(pointer) }
-                .to_string_lossy()
-                .into_owned()
-        })
-    });
-    arrow_error(text.unwrap_or_else(|| "the producer gave no reason".into()))
-}
-
 /// Takes a column from any object that exports one Arrow array or a stream of arrays.
 #[pyfunction]
 pub(crate) fn read_column(name: &str, object: &Bound<PyAny>) -> PyResult<PyColumn> {
-    let import = Import::from_object(object)?;
+    let import = Import::from_object(object).map_err(|error| {
+        // The type is the producer's; the column's name is what the caller can act on.
+        if error.is_instance_of::<PyValueError>(object.py()) {
+            invalid_log(format!("column \"{name}\": {}", error.value(object.py())))
+        } else {
+            error
+        }
+    })?;
     Ok(PyColumn {
         field: Arc::new(import.field.with_name(name)),
         chunks: import.arrays,
@@ -401,6 +295,16 @@ pub(crate) fn read_table(object: &Bound<PyAny>) -> PyResult<Vec<PyColumn>> {
         return Err(invalid_log(format!(
             "{} rows of the table are null as a whole; drop them",
             array.null_count()
+        )));
+    }
+    if let Some((i, field)) = fields
+        .iter()
+        .enumerate()
+        .find(|(i, field)| fields.iter().take(*i).any(|f| f.name() == field.name()))
+    {
+        return Err(invalid_log(format!(
+            "column \"{}\" stands in the table twice, the second time at position {i}; rename one",
+            field.name()
         )));
     }
     Ok(fields

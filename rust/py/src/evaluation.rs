@@ -1,10 +1,11 @@
 //! Evaluation, intervals and the registry.
 
 use counterfolio_core::estimate::Estimate;
-use counterfolio_core::evaluate::{Input, Log, Policy, evaluate as run};
+use counterfolio_core::evaluate::evaluate as run;
 use counterfolio_core::interval::{Alternative, Reference, normal_cdf as cdf};
 use counterfolio_core::registry::{Estimator, REGISTRY};
 use counterfolio_core::sums::BLOCK;
+use counterfolio_core::tiles::{Input, Log, Policy};
 use numpy::{PyArray1, ToPyArray};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
@@ -45,7 +46,7 @@ fn input<'a>(
 fn table<'py>(
     py: Python<'py>,
     rows: &[Estimate],
-    covariance: &[f64],
+    variances: &[f64],
 ) -> PyResult<Bound<'py, PyDict>> {
     let column = |f: &dyn Fn(&Estimate) -> f64| -> Bound<'py, PyArray1<f64>> {
         rows.iter().map(f).collect::<Vec<_>>().to_pyarray(py)
@@ -61,7 +62,7 @@ fn table<'py>(
     out.set_item("max_weight_share", optional(&|r| r.max_weight_share))?;
     let notes: Vec<_> = rows.iter().map(|r| r.note.as_deref()).collect();
     out.set_item("note", notes)?;
-    out.set_item("covariance", covariance.to_pyarray(py))?;
+    out.set_item("variances", variances.to_pyarray(py))?;
     Ok(out)
 }
 
@@ -117,7 +118,7 @@ pub(crate) fn evaluate<'py>(
     )?;
     let mut estimates = found.estimates;
     estimates.push(found.behavior);
-    table(py, &estimates, &found.covariance)
+    table(py, &estimates, &found.variances)
 }
 
 /// Lower and upper bounds of values with standard errors.

@@ -20,6 +20,10 @@ pub(crate) fn numbers<'a>(column: &'a PyColumn, label: &str) -> PyResult<Column<
     column.numbers(label).map_err(invalid_log)
 }
 
+fn ordinals<'a>(column: &'a PyColumn, label: &str) -> PyResult<Column<'a>> {
+    column.ordinals(label).map_err(invalid_log)
+}
+
 #[pymethods]
 impl PyEpisodes {
     /// A bandit log: each row is an episode.
@@ -31,11 +35,11 @@ impl PyEpisodes {
     /// Runs of equal ids. `InvalidLogError` where an id comes back.
     #[staticmethod]
     fn from_ids(py: Python<'_>, ids: &PyColumn, label: &str) -> PyResult<Self> {
-        let column = numbers(ids, label)?;
+        let column = ordinals(ids, label)?;
         match alone(py, || Episodes::from_ids(&column))? {
             Some(Ok(episodes)) => Ok(Self(Arc::new(episodes))),
             Some(Err(back)) => Err(invalid_log(format!(
-                "{label}: {} episode ids come back after their episode closed, first at row {} (an \
+                "{label}: {} times an id comes back after its episode closed, first at row {} (the \
                  id of the episode that began at row {}); sort the log by episode and timestep, or \
                  give every episode an id of its own",
                 back.count, back.row, back.first_row
@@ -86,7 +90,7 @@ impl PyEpisodes {
 
     /// Checks that timesteps increase within episodes; returns how many rows skip a step.
     fn check_timesteps(&self, py: Python<'_>, column: &PyColumn, label: &str) -> PyResult<usize> {
-        let timestep = numbers(column, label)?;
+        let timestep = ordinals(column, label)?;
         if let Some(text) = alone(py, || Rule::Finite.violation(&timestep, label))? {
             return Err(invalid_log(text));
         }

@@ -169,7 +169,9 @@ impl<W: Weight> StepMeans<W> {
     pub fn exponent(&self, estimator: Estimator) -> i64 {
         match estimator {
             Estimator::Tis => self.exponents.0,
-            Estimator::Pdis | Estimator::Dr => self.exponents.1,
+            Estimator::Pdis => self.exponents.1,
+            // v_0 stands beside the weighted terms and does not shrink with them.
+            Estimator::Dr => self.exponents.1.max(0),
             _ => 0,
         }
     }
@@ -186,7 +188,7 @@ pub fn influence<W: Weight, const DOUBLY_ROBUST: bool>(
     at: usize,
     bias: &mut f64,
 ) -> bool {
-    let (by_episode, by_step) = means.exponents;
+    let exponent = |estimator| means.exponent(estimator);
     for (i, (rows, &g)) in tile.rows().zip(tile.returns).enumerate() {
         let prob = &tile.prob[rows.clone()];
         let length = prob.len();
@@ -223,15 +225,21 @@ pub fn influence<W: Weight, const DOUBLY_ROBUST: bool>(
         let mut put = |estimator: Estimator, psi: f64| out[estimator as usize][at + i] = psi;
         put(
             Estimator::Tis,
-            less(w.times(g), means.tis).scaled(by_episode),
+            less(w.times(g), means.tis).scaled(exponent(Estimator::Tis)),
         );
-        put(Estimator::Pdis, less(pdis, means.pdis).scaled(by_step));
+        put(
+            Estimator::Pdis,
+            less(pdis, means.pdis).scaled(exponent(Estimator::Pdis)),
+        );
         put(Estimator::Sntis, sntis);
         let held = w.product(means.held_r[length]);
         put(Estimator::Snpdis, less(snpdis, held).scaled(0));
         if DOUBLY_ROBUST {
             let term = dr.plus(W::from_f64(v[0]));
-            put(Estimator::Dr, less(term, means.dr).scaled(by_step));
+            put(
+                Estimator::Dr,
+                less(term, means.dr).scaled(exponent(Estimator::Dr)),
+            );
             let held = w.product(means.held_d[length]);
             put(
                 Estimator::Sndr,

@@ -1,0 +1,78 @@
+"""Both acts in the terminal, and as one HTML page: `python examples/demo.py`."""
+
+from __future__ import annotations
+
+import argparse
+import html
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import digits
+import open_bandit
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from story import Story
+
+STYLE = """
+body { font: 15px/1.5 system-ui, sans-serif; color: #222; max-width: 52em; margin: 2em auto;
+       padding: 0 1em; }
+h1 { font-size: 1.6em; margin: 2em 0 0.5em; border-bottom: 2px solid #222; }
+h2 { font-size: 1.15em; margin: 2em 0 0.5em; }
+table { border: 0; border-collapse: collapse; font-size: 0.9em; margin: 0.8em 0;
+        font-variant-numeric: tabular-nums; }
+th, td { border: 0; border-bottom: 1px solid #ddd; padding: 0.15em 0.9em 0.15em 0; }
+th { border-bottom-color: #222; font-weight: 600; vertical-align: bottom; }
+.dataframe th:first-child, .dataframe td:first-child { text-align: left; }
+.item { margin: 0.3em 0; padding-left: 2em; text-indent: -2em; }
+@media print {
+  body { font-size: 10pt; margin: 0; max-width: none; }
+  h1, h2 { break-after: avoid; }
+  h1 + p { break-before: avoid; }
+  h1:not(:first-of-type) { break-before: page; }
+  table, .item { break-inside: avoid; }
+}
+"""
+
+
+def page(stories: Sequence[Story]) -> str:
+    """One HTML page that loads nothing from elsewhere."""
+    tags = {"h1": ("<h1>", "</h1>"), "h2": ("<h2>", "</h2>"), "p": ("<p>", "</p>")}
+    tags["item"] = ('<p class="item">', "</p>")
+    body = []
+    for kind, content in (part for story in stories for part in story.parts):
+        before, after = tags.get(kind, ("", ""))
+        # Results have escaped their own HTML.
+        body.append(before + (content if kind == "html" else html.escape(content)) + after)
+    return (
+        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        f"<title>counterfolio demo</title>\n<style>{STYLE}</style>\n</head>\n<body>\n"
+        + "\n".join(body)
+        + "\n</body>\n</html>\n"
+    )
+
+
+def main(arguments: Sequence[str] | None = None) -> str:
+    """Tell both acts, write the report, return what was printed."""
+    parser = argparse.ArgumentParser(description="What counterfolio does, in two acts.")
+    parser.add_argument(
+        "--output",
+        type=Path,
+        default=Path("demo-report"),
+        help="folder of the report (default: %(default)s)",
+    )
+    output: Path = parser.parse_args(arguments).output
+    first = open_bandit.main()
+    print()
+    second = digits.main()
+    output.mkdir(parents=True, exist_ok=True)
+    report = output / "index.html"
+    report.write_text(page([first, second]), encoding="utf-8")
+    ending = f"\nThe same as a page to read or print:\n{report}"
+    print(ending)
+    return f"{first.text}\n{second.text}{ending}\n"
+
+
+if __name__ == "__main__":
+    main()
