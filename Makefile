@@ -35,7 +35,7 @@ test: $(VENV)/.wheel-ci $(VENV)/.group-test  ## Rust tests of the core, Python t
 	$(BIN)/pytest tests
 
 bench: $(VENV)/.wheel-release $(VENV)/.group-test $(VENV)/.group-bench  ## time a release build: criterion, then pytest-benchmark
-	cargo bench --workspace
+	cargo bench --package counterfolio-core --bench '*'
 	$(BIN)/pytest benches -m "" --benchmark-only
 
 lint: $(VENV)/.wheel-ci $(VENV)/.group-lint  ## formatting, clippy, ruff, mypy, the stub against the built module

@@ -29,7 +29,7 @@ th { border-bottom-color: #222; font-weight: 600; vertical-align: bottom; }
 @media print {
   body { font-size: 10pt; margin: 0; max-width: none; }
   h1, h2 { break-after: avoid; }
-  h1 + p { break-before: avoid; }
+  p:has(+ div), div > p:first-child { break-after: avoid; }
   h1:not(:first-of-type) { break-before: page; }
   table, .item { break-inside: avoid; }
 }
@@ -38,13 +38,15 @@ th { border-bottom-color: #222; font-weight: 600; vertical-align: bottom; }
 
 def page(stories: Sequence[Story]) -> str:
     """One HTML page that loads nothing from elsewhere."""
-    tags = {"h1": ("<h1>", "</h1>"), "h2": ("<h2>", "</h2>"), "p": ("<p>", "</p>")}
-    tags["item"] = ('<p class="item">', "</p>")
     body = []
     for kind, content in (part for story in stories for part in story.parts):
-        before, after = tags.get(kind, ("", ""))
-        # Results have escaped their own HTML.
-        body.append(before + (content if kind == "html" else html.escape(content)) + after)
+        if kind == "html":  # results have escaped their own text
+            body.append(content)
+        elif kind == "item":
+            name, text = map(html.escape, content.split(": ", 1))
+            body.append(f'<p class="item"><b>{name}</b>: {text}</p>')
+        else:
+            body.append(f"<{kind}>{html.escape(content)}</{kind}>")
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         f"<title>counterfolio demo</title>\n<style>{STYLE}</style>\n</head>\n<body>\n"

@@ -112,8 +112,10 @@ def tell_estimates(story: Story, judged: pl.DataFrame, behavior: float) -> None:
         f"dm, the direct method, trusts Q and nothing else. It says {own['value']:.3f} of bayes, "
         f"whose truth is {own['truth']:.3f}: Q is what bayes believes, so the model agrees with "
         "itself. Nor does its interval help, which takes Q as given and cannot know how wrong it "
-        "is. (uniform is the exception: Q sums to 1 over the actions, so any such Q gives 0.1.) dr "
-        "and sndr use the same Q and let the logged rewards correct it."
+        "is. (uniform is the exception: Q sums to 1 over the actions, so any such Q gives 0.1.) "
+        "This Q was chosen to show the failure; another may do better. dr and sndr use the same Q "
+        "and let the logged rewards correct it; a wide gap between dm and dr is the sign that Q is "
+        "wrong."
     )
 
 

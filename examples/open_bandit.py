@@ -126,7 +126,7 @@ def tell_checks(story: Story, evaluation: cf.Evaluation) -> None:
         "effective sample size: how many impressions the weights leave; "
         f"{smallest['policy']} keeps {smallest['ESS']:,} of {n:,}. max_share_%: how much of the "
         f"weight rests on one impression, at most {max(share):.2f} % here. The column note of "
-        f".estimates, filled where a row is undefined or breaks down: {noted or 'none'}."
+        f".estimates, filled where an interval should not be leaned on: {noted or 'none'}."
     )
     story.say(
         "That is not enough, for an estimate of a click rate rests on clicks. effective_clicks is "

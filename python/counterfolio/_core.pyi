@@ -7,9 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 __all__ = [
+    "DEBUG_BUILD",
     "Column",
     "CounterfolioError",
-    "DEBUG_BUILD",
     "Episodes",
     "InvalidArgumentError",
     "InvalidLogError",

@@ -2,6 +2,7 @@
 
 use crate::column::Column;
 use crate::episode::scan;
+use crate::lanes::vectorise;
 
 /// The values a column may hold. All must be finite.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,7 +38,7 @@ impl Rule {
     pub fn holds(self, values: &[f64]) -> bool {
         // One match outside the loop and no early exit, so that each loop is vectorised.
         fn all(values: &[f64], test: impl Fn(f64) -> bool) -> bool {
-            values.iter().fold(true, |ok, &x| ok & test(x))
+            vectorise(|| values.iter().fold(true, |ok, &x| ok & test(x)))
         }
         match self {
             Self::Finite => all(values, |x| Self::Finite.holds_for(x)),

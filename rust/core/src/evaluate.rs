@@ -2,6 +2,7 @@
 
 use crate::error::Result;
 use crate::estimate::{Estimate, Values, behavior, finish, narrow};
+use crate::lanes::{sum, sum_pairs};
 use crate::pool::Work;
 use crate::registry::{ESTIMATORS, Estimator};
 use crate::sums::{BLOCK, Discount, Spread, Sums};
@@ -113,22 +114,6 @@ fn variances(squares: &[f64], values: &[Values], estimators: &[Estimator], n: us
     out
 }
 
-/// sum of `term` over two slices of one length, in a fixed order that vectorises: eight partial
-/// sums.
-#[inline(always)]
-fn sum_pairs(a: &[f64], b: &[f64], term: impl Fn(f64, f64) -> f64) -> f64 {
-    let mut lanes = [0.0; 8];
-    let (a8, a_rest) = a.as_chunks::<8>();
-    let (b8, b_rest) = b.as_chunks::<8>();
-    for (x, y) in a8.iter().zip(b8) {
-        for i in 0..8 {
-            lanes[i] += term(x[i], y[i]);
-        }
-    }
-    let rest: f64 = a_rest.iter().zip(b_rest).map(|(x, y)| term(*x, *y)).sum();
-    lanes.iter().sum::<f64>() + rest
-}
-
 /// sum (a 2^`up` - b 2^`vp`)^2 for shifts that are 0 or less.
 fn squared_difference(a: &[f64], b: &[f64], (up, vp): (i64, i64)) -> f64 {
     if (up, vp) == (0, 0) {
@@ -156,7 +141,7 @@ impl Plan<'_> {
         if !self.one_step() {
             return self.add(tile, &self.narrow, sums);
         }
-        sums.v0 += one_step::sum(tile.v);
+        sums.v0 += sum(tile.v);
         match (self.weighted, self.doubly_robust) {
             (false, _) => true,
             (true, false) => one_step::add::<false>(tile, sums),
@@ -176,7 +161,7 @@ impl Plan<'_> {
         self.visit(
             block,
             work,
-            |tile| returns += one_step::sum(tile.returns),
+            |tile| returns += sum(tile.returns),
             |p, tile| {
                 self.check(&self.policies[p], tile)?;
                 if let Some(sums) = &mut narrow[p]
@@ -310,14 +295,32 @@ impl Plan<'_> {
         })
     }
 
+    /// The estimator whose influence values stand for this one's.
+    fn source(&self, estimator: Estimator) -> Estimator {
+        if self.one_step() {
+            one_step::twin(estimator)
+        } else {
+            estimator
+        }
+    }
+
     /// Squares of influence values and of their differences, the behavior policy's last.
     fn squares(&self, found: &[Influence], own: &[f64], values: &[Values]) -> Vec<f64> {
         let size = found.len() + 1;
         let mut squares = vec![0.0; self.estimators.len() * size * size];
         let own_square = sum_pairs(own, own, |x, y| x * y);
         for (e, &estimator) in self.estimators.iter().enumerate() {
-            let row = |p: usize| found.get(p).map_or(own, |f| &f.psi[estimator as usize]);
             let at = |p: usize, q: usize| (e * size + p) * size + q;
+            let estimator = self.source(estimator);
+            if let Some(first) = self.estimators[..e]
+                .iter()
+                .position(|&earlier| self.source(earlier) == estimator)
+            {
+                let matrix = first * size * size..(first + 1) * size * size;
+                squares.copy_within(matrix, at(0, 0));
+                continue;
+            }
+            let row = |p: usize| found.get(p).map_or(own, |f| &f.psi[estimator as usize]);
             for p in 0..found.len() {
                 squares[at(p, p)] = sum_pairs(row(p), row(p), |x, y| x * y);
                 for q in p + 1..size {

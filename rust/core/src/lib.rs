@@ -12,6 +12,7 @@ pub mod error;
 pub mod estimate;
 pub mod evaluate;
 pub mod interval;
+mod lanes;
 pub mod pool;
 pub mod random;
 pub mod registry;
