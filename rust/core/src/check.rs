@@ -38,7 +38,10 @@ impl Rule {
     pub fn holds(self, values: &[f64]) -> bool {
         // One match outside the loop and no early exit, so that each loop is vectorised.
         fn all(values: &[f64], test: impl Fn(f64) -> bool) -> bool {
-            vectorise(|| values.iter().fold(true, |ok, &x| ok & test(x)))
+            vectorise(
+                #[inline(always)]
+                || values.iter().fold(true, |ok, &x| ok & test(x)),
+            )
         }
         match self {
             Self::Finite => all(values, |x| Self::Finite.holds_for(x)),

@@ -13,22 +13,28 @@ pub(crate) fn vectorise<T>(job: impl FnOnce() -> T) -> T {
     Arch::new().dispatch(job)
 }
 
-/// sum of `term(row)` over the rows.
-#[expect(clippy::needless_range_loop, reason = "indices run over two axes")]
+/// sum of `term` over the rows of some columns of one length.
 #[inline(always)]
-pub(crate) fn sums<const N: usize>(rows: usize, term: impl Fn(usize) -> [f64; N]) -> [f64; N] {
+pub(crate) fn sums<const M: usize, const N: usize>(
+    columns: [&[f64]; M],
+    term: impl Fn([f64; M]) -> [f64; N],
+) -> [f64; N] {
+    let rows = columns[0].len();
+    let whole = rows / LANES;
+    let chunks = columns.map(|c| &c.as_chunks::<LANES>().0[..whole]);
     let mut lanes = [[0.0; LANES]; N];
-    for start in (0..rows - rows % LANES).step_by(LANES) {
+    for i in 0..whole {
+        let chunk = chunks.map(|c| &c[i]);
         for lane in 0..LANES {
-            let terms = term(start + lane);
+            let terms = term(chunk.map(|c| c[lane]));
             for k in 0..N {
                 lanes[k][lane] += terms[k];
             }
         }
     }
     let mut total = lanes.map(|lanes| lanes.iter().sum());
-    for row in rows - rows % LANES..rows {
-        for (sum, x) in total.iter_mut().zip(term(row)) {
+    for row in whole * LANES..rows {
+        for (sum, x) in total.iter_mut().zip(term(columns.map(|c| c[row]))) {
             *sum += x;
         }
     }
@@ -37,18 +43,22 @@ pub(crate) fn sums<const N: usize>(rows: usize, term: impl Fn(usize) -> [f64; N]
 
 /// sum of the values.
 pub(crate) fn sum(values: &[f64]) -> f64 {
-    vectorise(|| sums(values.len(), |i| [values[i]])[0])
+    vectorise(
+        #[inline(always)]
+        || sums([values], |x| x)[0],
+    )
 }
 
 /// sum of `term(a, b)` over two slices of one length.
 #[inline(always)]
 pub(crate) fn sum_pairs(a: &[f64], b: &[f64], term: impl Fn(f64, f64) -> f64) -> f64 {
-    let b = &b[..a.len()];
-    vectorise(|| sums(a.len(), |i| [term(a[i], b[i])])[0])
+    vectorise(
+        #[inline(always)]
+        || sums([a, b], |[x, y]| [term(x, y)])[0],
+    )
 }
 
 /// The largest of values that are 0 or more; 0 without any.
-#[expect(clippy::needless_range_loop, reason = "so that it vectorises")]
 #[inline(always)]
 pub(crate) fn largest(values: &[f64]) -> f64 {
     let larger = |a: f64, b: f64| if b > a { b } else { a };
@@ -78,8 +88,7 @@ mod tests {
     proptest! {
         #[test]
         fn lanes_agree_with_a_plain_loop(values in prop::collection::vec(-1e3_f64..1e3, 0..40)) {
-            let n = values.len();
-            let [one, two] = sums(n, |i| [values[i], 2.0 * values[i]]);
+            let [one, two] = sums([&values[..]], |[x]| [x, 2.0 * x]);
             let plain: f64 = values.iter().sum();
             prop_assert!((one - plain).abs() <= 1e-9);
             prop_assert_eq!(two, 2.0 * one);
@@ -93,7 +102,7 @@ mod tests {
         fn the_bits_do_not_depend_on_the_instructions(
             values in prop::collection::vec(any::<f64>().prop_filter("finite", |x| x.is_finite()), 0..40),
         ) {
-            let run = || sums(values.len(), |i| [values[i] * values[i] + values[i]])[0];
+            let run = || sums([&values[..]], |[x]| [x * x + x])[0];
             prop_assert_eq!(vectorise(run).to_bits(), run().to_bits());
         }
     }

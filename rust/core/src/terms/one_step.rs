@@ -37,33 +37,36 @@ fn ratios(tile: &Tile) -> Option<Vec<f64>> {
 /// As [`super::basic::add`].
 #[must_use]
 pub fn add<const DOUBLY_ROBUST: bool>(tile: &Tile, total: &mut Sums<f64>) -> bool {
-    vectorise(|| {
-        let Some(rho) = ratios(tile) else {
-            return false;
-        };
-        let n = rho.len();
-        let (rho, r) = (&rho[..n], &tile.reward[..n]);
-        let [w, wr, squares] = sums(n, |i| [rho[i], rho[i] * r[i], rho[i] * rho[i]]);
-        let wd = if DOUBLY_ROBUST {
-            let q = &tile.q[..n];
-            sums(n, |i| [rho[i] * (r[i] - q[i])])[0]
-        } else {
-            0.0
-        };
-        let last = Moments {
-            sum: w,
-            squares,
-            max: largest(rho),
-        };
-        let mut part = Sums::new(1);
-        part.steps[0] = StepSums { w, wr, wd };
-        part.ended[1] = w;
-        part.last = last;
-        part.last_return = wr;
-        part.discounted = last;
-        total.merge(&part);
-        true
-    })
+    vectorise(
+        #[inline(always)]
+        || {
+            let Some(rho) = ratios(tile) else {
+                return false;
+            };
+            let n = rho.len();
+            let (rho, r) = (&rho[..n], &tile.reward[..n]);
+            let [w, wr, squares] = sums([rho, r], |[rho, r]| [rho, rho * r, rho * rho]);
+            let wd = if DOUBLY_ROBUST {
+                let q = &tile.q[..n];
+                sums([rho, r, q], |[rho, r, q]| [rho * (r - q)])[0]
+            } else {
+                0.0
+            };
+            let last = Moments {
+                sum: w,
+                squares,
+                max: largest(rho),
+            };
+            let mut part = Sums::new(1);
+            part.steps[0] = StepSums { w, wr, wd };
+            part.ended[1] = w;
+            part.last = last;
+            part.last_return = wr;
+            part.discounted = last;
+            total.merge(&part);
+            true
+        },
+    )
 }
 
 /// As [`super::basic::influence`], for estimators that are their own [`twin`].
@@ -75,30 +78,35 @@ pub fn influence<const DOUBLY_ROBUST: bool>(
     at: usize,
     bias: &mut f64,
 ) -> bool {
-    vectorise(|| {
-        let Some(rho) = ratios(tile).filter(|_| means.exponents == (0, 0)) else {
-            return false;
-        };
-        let n = rho.len();
-        let (rho, r) = (&rho[..n], &tile.reward[..n]);
-        let rows = at..at + n;
-        fill(&mut out[Estimator::Tis as usize][rows.clone()], |i| {
-            rho[i] * r[i] - means.tis
-        });
-        let (mean, scale) = (means.sntis, means.last);
-        let sntis = |i: usize| rho[i] * scale * (r[i] - mean);
-        fill(&mut out[Estimator::Sntis as usize][rows.clone()], sntis);
-        *bias += sums(n, |i| [rho[i] * scale * sntis(i)])[0];
-        if DOUBLY_ROBUST {
-            let (q, v) = (&tile.q[..n], &tile.v[..n]);
-            fill(&mut out[Estimator::Dr as usize][rows.clone()], |i| {
-                v[i] + rho[i] * (r[i] - q[i]) - means.dr
+    vectorise(
+        #[inline(always)]
+        || {
+            let Some(rho) = ratios(tile).filter(|_| means.exponents == (0, 0)) else {
+                return false;
+            };
+            let n = rho.len();
+            let (rho, r) = (&rho[..n], &tile.reward[..n]);
+            let rows = at..at + n;
+            fill(&mut out[Estimator::Tis as usize][rows.clone()], |i| {
+                rho[i] * r[i] - means.tis
             });
-            let (v0, mean, scale) = (means.v0, means.d[0], means.scale[0]);
-            fill(&mut out[Estimator::Sndr as usize][rows.clone()], |i| {
-                v[i] - v0 + rho[i] * scale * (r[i] - q[i] - mean)
+            let (mean, scale) = (means.sntis, means.last);
+            let sntis = |rho: f64, r: f64| rho * scale * (r - mean);
+            fill(&mut out[Estimator::Sntis as usize][rows.clone()], |i| {
+                sntis(rho[i], r[i])
             });
-        }
-        true
-    })
+            *bias += sums([rho, r], |[rho, r]| [rho * scale * sntis(rho, r)])[0];
+            if DOUBLY_ROBUST {
+                let (q, v) = (&tile.q[..n], &tile.v[..n]);
+                fill(&mut out[Estimator::Dr as usize][rows.clone()], |i| {
+                    v[i] + rho[i] * (r[i] - q[i]) - means.dr
+                });
+                let (v0, mean, scale) = (means.v0, means.d[0], means.scale[0]);
+                fill(&mut out[Estimator::Sndr as usize][rows.clone()], |i| {
+                    v[i] - v0 + rho[i] * scale * (r[i] - q[i] - mean)
+                });
+            }
+            true
+        },
+    )
 }
