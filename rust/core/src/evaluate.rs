@@ -8,7 +8,7 @@ use crate::registry::{ESTIMATORS, Estimator};
 use crate::sums::{BLOCK, Discount, Spread, Sums};
 use crate::terms::basic::{StepMeans, Tile, add, influence};
 use crate::terms::one_step;
-use crate::tiles::{Log, Plan, Policy};
+use crate::tiles::{Log, Plan, Policy, Scratch};
 use crate::weights::{Extended, Weight};
 
 /// Everything two passes find.
@@ -50,7 +50,8 @@ pub fn evaluate(
     let mut returns = 0.0;
     work.fold_blocks(
         blocks,
-        |block| plan.sum_block(block, work),
+        Scratch::default,
+        |scratch, block| plan.sum_block(block, work, scratch),
         |(sums, sum_of_returns)| {
             for (total, block) in totals.iter_mut().zip(&sums) {
                 total.merge(block);
@@ -71,7 +72,8 @@ pub fn evaluate(
     };
     work.fold_blocks(
         blocks,
-        |block| plan.spread_block(block, &values, &narrowed, mean_return, work),
+        || Space::new(policies.len()),
+        |space, block| plan.spread_block(block, &values, &narrowed, mean_return, work, space),
         |block| spread.merge(&block),
     )?;
     let squares = |e: usize, p: usize| spread.squares[(e * size + p) * size + p];
@@ -150,7 +152,12 @@ impl Plan<'_> {
     }
 
     /// First pass over a block: sums by policy and the sum of returns.
-    fn sum_block(&self, block: usize, work: &Work) -> Result<(Vec<Sums<Extended>>, f64)> {
+    fn sum_block(
+        &self,
+        block: usize,
+        work: &Work,
+        scratch: &mut Scratch,
+    ) -> Result<(Vec<Sums<Extended>>, f64)> {
         let longest = self.longest(self.span(block));
         let mut narrow: Vec<Option<Sums<f64>>> = self
             .policies
@@ -161,6 +168,7 @@ impl Plan<'_> {
         self.visit(
             block,
             work,
+            scratch,
             |tile| returns += sum(tile.returns),
             |p, tile| {
                 self.check(&self.policies[p], tile)?;
@@ -185,6 +193,7 @@ impl Plan<'_> {
         self.visit(
             block,
             work,
+            scratch,
             |_| (),
             |p, tile| {
                 if narrow[p].is_none() {
@@ -253,15 +262,23 @@ impl Plan<'_> {
         narrowed: &[Option<StepMeans<f64>>],
         mean_return: f64,
         work: &Work,
+        space: &mut Space,
     ) -> Result<Spread> {
-        let (first, last) = self.span(block);
-        let n = last - first;
-        let mut found: Vec<_> = self.policies.iter().map(|_| Influence::new(n)).collect();
-        let mut own = Vec::with_capacity(n);
+        let (first, _) = self.span(block);
+        let Space {
+            scratch,
+            found,
+            own,
+        } = space;
+        own.clear();
+        for influence in found.iter_mut() {
+            influence.bias = 0.0;
+        }
         let mut again: Vec<bool> = narrowed.iter().map(Option::is_none).collect();
         self.visit(
             block,
             work,
+            scratch,
             |tile| own.extend(tile.returns.iter().map(|g| g - mean_return)),
             |p, tile| {
                 let at = tile.span.0 - first;
@@ -279,6 +296,7 @@ impl Plan<'_> {
             self.visit(
                 block,
                 work,
+                scratch,
                 |_| (),
                 |p, tile| {
                     if again[p] {
@@ -290,7 +308,7 @@ impl Plan<'_> {
             )?;
         }
         Ok(Spread {
-            squares: self.squares(&found, &own, values),
+            squares: self.squares(found, own, values),
             bias: found.iter().map(|f| f.bias).collect(),
         })
     }
@@ -308,6 +326,7 @@ impl Plan<'_> {
     fn squares(&self, found: &[Influence], own: &[f64], values: &[Values]) -> Vec<f64> {
         let size = found.len() + 1;
         let mut squares = vec![0.0; self.estimators.len() * size * size];
+        let n = own.len();
         let own_square = sum_pairs(own, own, |x, y| x * y);
         for (e, &estimator) in self.estimators.iter().enumerate() {
             let at = |p: usize, q: usize| (e * size + p) * size + q;
@@ -320,7 +339,11 @@ impl Plan<'_> {
                 squares.copy_within(matrix, at(0, 0));
                 continue;
             }
-            let row = |p: usize| found.get(p).map_or(own, |f| &f.psi[estimator as usize]);
+            let row = |p: usize| {
+                found
+                    .get(p)
+                    .map_or(own, |f| &f.psi[estimator as usize][..n])
+            };
             for p in 0..found.len() {
                 squares[at(p, p)] = sum_pairs(row(p), row(p), |x, y| x * y);
                 for q in p + 1..size {
@@ -345,11 +368,24 @@ struct Influence {
     bias: f64,
 }
 
-impl Influence {
-    fn new(n: usize) -> Self {
-        Self {
-            psi: std::array::from_fn(|_| vec![0.0; n]),
+/// Buffers of a thread in the second pass.
+struct Space {
+    scratch: Scratch,
+    found: Vec<Influence>,
+    /// Influence values of the behavior policy.
+    own: Vec<f64>,
+}
+
+impl Space {
+    fn new(policies: usize) -> Self {
+        let influence = |_| Influence {
+            psi: std::array::from_fn(|_| vec![0.0; BLOCK]),
             bias: 0.0,
+        };
+        Self {
+            scratch: Scratch::default(),
+            found: (0..policies).map(influence).collect(),
+            own: Vec::with_capacity(BLOCK),
         }
     }
 }

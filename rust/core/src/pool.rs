@@ -20,8 +20,10 @@ pub struct Work<'a> {
     pub done: &'a AtomicUsize,
 }
 
-/// How far a fast thread may run ahead of the slowest, per thread: bounds the results in waiting.
-const AHEAD: usize = 8;
+/// Blocks a thread takes at a time: neighbours, so that it reads each column in long stretches.
+const BATCH: usize = 8;
+/// Batches by which a fast thread may run ahead of the slowest: bounds the results in waiting.
+const AHEAD: usize = 4;
 
 struct Queue<T, F> {
     next: usize,
@@ -45,17 +47,20 @@ impl Work<'_> {
     }
 
     /// Computes `map(0..blocks)` and hands each result to `fold` in index order, so that the
-    /// outcome does not depend on the number of threads. The error of the lowest block wins.
-    pub fn fold_blocks<T: Send>(
+    /// outcome does not depend on the number of threads. The error of the lowest block wins. Each
+    /// thread keeps a `space` of its own, whose buffers `map` may use again.
+    pub fn fold_blocks<S, T: Send>(
         &self,
         blocks: usize,
-        map: impl Fn(usize) -> Result<T> + Sync,
+        space: impl Fn() -> S + Sync,
+        map: impl Fn(&mut S, usize) -> Result<T> + Sync,
         mut fold: impl FnMut(T) + Send,
     ) -> Result<()> {
         if self.threads <= 1 || blocks <= 1 {
+            let mut space = space();
             for i in 0..blocks {
                 self.check()?;
-                fold(map(i)?);
+                fold(map(&mut space, i)?);
                 self.done.fetch_add(1, Ordering::Relaxed);
             }
             return Ok(());
@@ -70,6 +75,7 @@ impl Work<'_> {
         // Blocks from here on need not be computed: a block before them has failed.
         let stop = AtomicUsize::new(usize::MAX);
         let threads = self.threads.min(blocks);
+        let batch = (blocks / threads).clamp(1, BATCH);
         let worker = || {
             /// Frees the threads that wait for this one, should it panic.
             struct Guard<'a>(&'a AtomicUsize, &'a Condvar, bool);
@@ -82,43 +88,48 @@ impl Work<'_> {
                 }
             }
             let mut guard = Guard(&stop, &advanced, false);
-            loop {
-                let i = claimed.fetch_add(1, Ordering::Relaxed);
-                if i >= blocks {
+            let mut space = space();
+            'work: loop {
+                let first = claimed.fetch_add(batch, Ordering::Relaxed);
+                if first >= blocks {
                     break;
                 }
                 let mut state = lock(&queue);
-                while i >= state.next + AHEAD * threads && i < stop.load(Ordering::Relaxed) {
+                while first >= state.next + AHEAD * batch * threads
+                    && first < stop.load(Ordering::Relaxed)
+                {
                     state = advanced.wait(state).unwrap_or_else(PoisonError::into_inner);
                 }
                 drop(state);
-                if i >= stop.load(Ordering::Relaxed) {
-                    break;
-                }
-                let result = self.check().and_then(|()| map(i));
-                let mut state = lock(&queue);
-                match result {
-                    Ok(value) => {
-                        state.waiting.insert(i, value);
-                        loop {
-                            let next = state.next;
-                            let Some(value) = state.waiting.remove(&next) else {
-                                break;
-                            };
-                            (state.fold)(value);
-                            state.next += 1;
-                            self.done.fetch_add(1, Ordering::Relaxed);
+                for i in first..blocks.min(first + batch) {
+                    if i >= stop.load(Ordering::Relaxed) {
+                        break 'work;
+                    }
+                    let result = self.check().and_then(|()| map(&mut space, i));
+                    let mut state = lock(&queue);
+                    match result {
+                        Ok(value) => {
+                            state.waiting.insert(i, value);
+                            loop {
+                                let next = state.next;
+                                let Some(value) = state.waiting.remove(&next) else {
+                                    break;
+                                };
+                                (state.fold)(value);
+                                state.next += 1;
+                                self.done.fetch_add(1, Ordering::Relaxed);
+                            }
+                        }
+                        Err(error) => {
+                            stop.fetch_min(i, Ordering::Relaxed);
+                            if state.failure.as_ref().is_none_or(|(j, _)| i < *j) {
+                                state.failure = Some((i, error));
+                            }
                         }
                     }
-                    Err(error) => {
-                        stop.fetch_min(i, Ordering::Relaxed);
-                        if state.failure.as_ref().is_none_or(|(j, _)| i < *j) {
-                            state.failure = Some((i, error));
-                        }
-                    }
+                    drop(state);
+                    advanced.notify_all();
                 }
-                drop(state);
-                advanced.notify_all();
             }
             guard.2 = true;
         };
@@ -147,7 +158,8 @@ mod tests {
         let mut seen = Vec::new();
         let result = work.fold_blocks(
             200,
-            |i| {
+            || (),
+            |(), i| {
                 if i % 7 == 0 {
                     std::thread::yield_now();
                 }
@@ -196,7 +208,8 @@ mod tests {
         };
         let _ = work.fold_blocks(
             1000,
-            |i| {
+            || (),
+            |(), i| {
                 assert!(i != 5, "on purpose");
                 Ok(i)
             },

@@ -61,12 +61,13 @@ pub(crate) struct Plan<'a> {
 
 /// Buffers for columns that cannot be borrowed, and the returns of a tile.
 #[derive(Default)]
-struct Scratch {
+pub(crate) struct Scratch {
     reward: Vec<f64>,
     propensity: Vec<f64>,
     prob: Vec<f64>,
     q: Vec<f64>,
     v: Vec<f64>,
+    returns: Vec<f64>,
 }
 
 fn read<'s>(
@@ -121,11 +122,10 @@ impl<'a> Plan<'a> {
         &self,
         block: usize,
         work: &Work,
+        scratch: &mut Scratch,
         mut each_log: impl FnMut(&Tile),
         mut each_policy: impl FnMut(usize, &Tile) -> Result<()>,
     ) -> Result<()> {
-        let mut scratch = Scratch::default();
-        let mut returns = Vec::new();
         for span in self.tiles(self.span(block)) {
             work.check()?;
             let rows = self.log.episodes.rows(span.0, span.1);
@@ -149,12 +149,14 @@ impl<'a> Plan<'a> {
             if self.one_step() {
                 tile.returns = reward;
             } else {
-                returns.clear();
+                scratch.returns.clear();
                 for rows in tile.rows() {
                     let discounted = reward[rows].iter().zip(&self.narrow.power);
-                    returns.push(discounted.fold(0.0, |g, (r, power)| g + power * r));
+                    scratch
+                        .returns
+                        .push(discounted.fold(0.0, |g, (r, power)| g + power * r));
                 }
-                tile.returns = &returns;
+                tile.returns = &scratch.returns;
             }
             each_log(&tile);
             for (p, policy) in self.policies.iter().enumerate() {
