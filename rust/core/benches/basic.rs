@@ -75,9 +75,11 @@ impl Rows {
 
 fn basic(criterion: &mut Criterion) {
     let all: Vec<_> = REGISTRY.iter().map(|entry| entry.estimator).collect();
-    let rows = 200_000;
+    let rows = 2_000_000;
     let mut group = criterion.benchmark_group("basic");
-    group.throughput(Throughput::Elements(rows as u64));
+    group
+        .sample_size(20)
+        .throughput(Throughput::Elements(rows as u64));
     for steps in [1, 5, 20, 100] {
         let log = Rows::new(rows, steps);
         group.bench_with_input(BenchmarkId::new("seven", steps), &log, |b, log| {

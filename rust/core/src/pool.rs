@@ -134,10 +134,14 @@ impl Work<'_> {
             guard.2 = true;
         };
         std::thread::scope(|scope| {
-            for _ in 1..threads {
-                scope.spawn(worker);
-            }
+            let others: Vec<_> = (1..threads).map(|_| scope.spawn(worker)).collect();
             worker();
+            for other in others {
+                if let Err(panic) = other.join() {
+                    // With its own message, which the scope would replace by one of its own.
+                    std::panic::resume_unwind(panic);
+                }
+            }
         });
         let queue = queue.into_inner().unwrap_or_else(PoisonError::into_inner);
         queue.failure.map_or(Ok(()), |(_, error)| Err(error))

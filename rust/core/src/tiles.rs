@@ -6,6 +6,7 @@ use crate::check::Rule;
 use crate::column::Column;
 use crate::episode::Episodes;
 use crate::error::{Error, Result};
+use crate::lanes::vectorise;
 use crate::pool::Work;
 use crate::registry::Estimator;
 use crate::sums::{BLOCK, Discount};
@@ -68,6 +69,7 @@ pub(crate) struct Scratch {
     q: Vec<f64>,
     v: Vec<f64>,
     returns: Vec<f64>,
+    rho: Vec<f64>,
 }
 
 fn read<'s>(
@@ -76,6 +78,15 @@ fn read<'s>(
     scratch: &'s mut Vec<f64>,
 ) -> &'s [f64] {
     column.map_or(&[], |column| column.read(rows.clone(), scratch))
+}
+
+/// `out[i] = a[i] / b[i]`.
+fn divide(a: &[f64], b: &[f64], out: &mut Vec<f64>) {
+    out.clear();
+    vectorise(
+        #[inline(always)]
+        || out.extend(a.iter().zip(b).map(|(a, b)| a / b)),
+    );
 }
 
 impl<'a> Plan<'a> {
@@ -141,6 +152,7 @@ impl<'a> Plan<'a> {
                 span,
                 prob: &[],
                 propensity,
+                rho: &[],
                 reward,
                 q: &[],
                 v: &[],
@@ -163,20 +175,22 @@ impl<'a> Plan<'a> {
                 let column = |input: &'a Option<Input<'a>>, used: bool| {
                     input.as_ref().filter(|_| used).map(|i| &i.column)
                 };
-                let (mut prob, mut q, mut v) = (Vec::new(), Vec::new(), Vec::new());
-                std::mem::swap(&mut prob, &mut scratch.prob);
-                std::mem::swap(&mut q, &mut scratch.q);
-                std::mem::swap(&mut v, &mut scratch.v);
+                let prob = read(
+                    column(&policy.prob, self.weighted),
+                    &rows,
+                    &mut scratch.prob,
+                );
+                divide(prob, propensity, &mut scratch.rho);
                 each_policy(
                     p,
                     &Tile {
-                        prob: read(column(&policy.prob, self.weighted), &rows, &mut prob),
-                        q: read(column(&policy.q, self.doubly_robust), &rows, &mut q),
-                        v: read(column(&policy.v, self.model()), &rows, &mut v),
+                        prob,
+                        rho: &scratch.rho,
+                        q: read(column(&policy.q, self.doubly_robust), &rows, &mut scratch.q),
+                        v: read(column(&policy.v, self.model()), &rows, &mut scratch.v),
                         ..tile
                     },
                 )?;
-                (scratch.prob, scratch.q, scratch.v) = (prob, q, v);
             }
         }
         Ok(())

@@ -20,9 +20,9 @@ pub trait Weight: Copy + Send + Sync {
     const ONE: Self;
     /// From a number.
     fn from_f64(x: f64) -> Self;
-    /// w_t = w_{t-1} pi(a_t|s_t) / b(a_t|s_t).
+    /// w_t = w_{t-1} rho_t, where rho_t = prob / propensity has been divided beforehand.
     #[must_use]
-    fn step(self, prob: f64, propensity: f64) -> Self;
+    fn step(self, rho: f64, prob: f64, propensity: f64) -> Self;
     /// Product with a number.
     #[must_use]
     fn times(self, x: f64) -> Self;
@@ -55,8 +55,8 @@ impl Weight for f64 {
         x
     }
     #[inline(always)]
-    fn step(self, prob: f64, propensity: f64) -> Self {
-        self * (prob / propensity)
+    fn step(self, rho: f64, _prob: f64, _propensity: f64) -> Self {
+        self * rho
     }
     #[inline(always)]
     fn times(self, x: f64) -> Self {
@@ -204,10 +204,9 @@ impl Weight for Extended {
     fn from_f64(x: f64) -> Self {
         Self::from(x)
     }
-    fn step(self, prob: f64, propensity: f64) -> Self {
-        let ratio = prob / propensity;
-        if ratio.is_normal() {
-            return self.times(ratio);
+    fn step(self, rho: f64, prob: f64, propensity: f64) -> Self {
+        if rho.is_normal() {
+            return self.times(rho);
         }
         // The quotient itself leaves the range: divide the mantissas.
         self.product(Self::from(prob).divided_by(Self::from(propensity)))
@@ -288,14 +287,14 @@ mod tests {
     fn products_beyond_f64() {
         let mut w = Extended::ONE;
         for _ in 0..10_000 {
-            w = w.step(0.9, 1e-3);
+            w = w.step(0.9 / 1e-3, 0.9, 1e-3);
         }
         assert!(w.to_f64().is_infinite());
         for _ in 0..10_000 {
-            w = w.step(1e-3, 0.9);
+            w = w.step(1e-3 / 0.9, 1e-3, 0.9);
         }
         assert!((w.to_f64() - 1.0).abs() < 1e-10);
-        let tiny = Extended::ONE.step(1.0, 1e-320);
+        let tiny = Extended::ONE.step(f64::INFINITY, 1.0, 1e-320);
         assert!((tiny.times(1e-320).to_f64() - 1.0).abs() < 1e-9);
     }
 
@@ -321,7 +320,7 @@ mod tests {
             prop_assert_eq!(x.plus(y).to_f64(), a + b);
             prop_assert_eq!(x.product(y).to_f64(), a * b);
             prop_assert_eq!(x.ratio(y), a / b);
-            prop_assert_eq!(y.step(p, 0.3).to_f64(), Weight::step(b, p, 0.3));
+            prop_assert_eq!(y.step(p / 0.3, p, 0.3).to_f64(), Weight::step(b, p / 0.3, p, 0.3));
             prop_assert_eq!(Extended::from(p).larger(y).to_f64(), p.max(b));
         }
 

@@ -48,6 +48,8 @@ pub struct Tile<'a> {
     pub prob: &'a [f64],
     /// b(a_t|s_t).
     pub propensity: &'a [f64],
+    /// rho_t = prob / propensity, in `f64`: 0 or infinite where that cannot hold it.
+    pub rho: &'a [f64],
     /// r_t.
     pub reward: &'a [f64],
     /// Q(s_t, a_t).
@@ -85,8 +87,9 @@ pub fn add<W: Weight, const DOUBLY_ROBUST: bool>(
     sums: &mut Sums<W>,
 ) -> bool {
     for (rows, &g) in tile.rows().zip(tile.returns) {
-        let prob = &tile.prob[rows.clone()];
-        let length = prob.len();
+        let rho = &tile.rho[rows.clone()];
+        let length = rho.len();
+        let prob = &tile.prob[rows.clone()][..length];
         let propensity = &tile.propensity[rows.clone()][..length];
         let reward = &tile.reward[rows.clone()][..length];
         let (q, v) = model_columns::<DOUBLY_ROBUST>(tile, rows);
@@ -95,12 +98,12 @@ pub fn add<W: Weight, const DOUBLY_ROBUST: bool>(
         let mut w = W::ONE;
         let mut c = W::ZERO;
         for t in 0..length {
-            if prob[t] == 0.0 {
+            if rho[t] == 0.0 && prob[t] == 0.0 {
                 // The weight is 0 from here to the horizon.
                 w = W::ZERO;
                 break;
             }
-            w = w.step(prob[t], propensity[t]);
+            w = w.step(rho[t], prob[t], propensity[t]);
             if !w.is_safe() {
                 return false;
             }
@@ -190,8 +193,9 @@ pub fn influence<W: Weight, const DOUBLY_ROBUST: bool>(
 ) -> bool {
     let exponent = |estimator| means.exponent(estimator);
     for (i, (rows, &g)) in tile.rows().zip(tile.returns).enumerate() {
-        let prob = &tile.prob[rows.clone()];
-        let length = prob.len();
+        let rho = &tile.rho[rows.clone()];
+        let length = rho.len();
+        let prob = &tile.prob[rows.clone()][..length];
         let propensity = &tile.propensity[rows.clone()][..length];
         let reward = &tile.reward[rows.clone()][..length];
         let (q, v) = model_columns::<DOUBLY_ROBUST>(tile, rows);
@@ -201,11 +205,11 @@ pub fn influence<W: Weight, const DOUBLY_ROBUST: bool>(
         let mut w = W::ONE;
         let (mut pdis, mut dr, mut snpdis, mut sndr) = (W::ZERO, W::ZERO, W::ZERO, W::ZERO);
         for t in 0..length {
-            if prob[t] == 0.0 {
+            if rho[t] == 0.0 && prob[t] == 0.0 {
                 w = W::ZERO;
                 break;
             }
-            w = w.step(prob[t], propensity[t]);
+            w = w.step(rho[t], prob[t], propensity[t]);
             if !w.is_safe() {
                 return false;
             }

@@ -21,17 +21,15 @@ pub fn twin(estimator: Estimator) -> Estimator {
     }
 }
 
-/// rho of each row; `None` where one leaves the safe range.
+/// Whether every weight is exactly 0 or in the safe range.
 #[inline(always)]
-fn ratios(tile: &Tile) -> Option<Vec<f64>> {
-    let pairs = tile.prob.iter().zip(tile.propensity);
-    let rho: Vec<f64> = pairs.map(|(p, b)| p / b).collect();
+fn all_safe(tile: &Tile) -> bool {
     let mut unsafe_rows = 0;
-    for (rho, p) in rho.iter().zip(tile.prob) {
+    for (rho, p) in tile.rho.iter().zip(tile.prob) {
         // Counted, not searched for, so that the loop vectorises.
         unsafe_rows += usize::from(!rho.is_safe()) * usize::from(*p != 0.0);
     }
-    (unsafe_rows == 0).then_some(rho)
+    unsafe_rows == 0
 }
 
 /// As [`super::basic::add`].
@@ -40,11 +38,11 @@ pub fn add<const DOUBLY_ROBUST: bool>(tile: &Tile, total: &mut Sums<f64>) -> boo
     vectorise(
         #[inline(always)]
         || {
-            let Some(rho) = ratios(tile) else {
+            if !all_safe(tile) {
                 return false;
-            };
-            let n = rho.len();
-            let (rho, r) = (&rho[..n], &tile.reward[..n]);
+            }
+            let n = tile.rho.len();
+            let (rho, r) = (tile.rho, &tile.reward[..n]);
             let [w, wr, squares] = sums([rho, r], |[rho, r]| [rho, rho * r, rho * rho]);
             let wd = if DOUBLY_ROBUST {
                 let q = &tile.q[..n];
@@ -81,11 +79,11 @@ pub fn influence<const DOUBLY_ROBUST: bool>(
     vectorise(
         #[inline(always)]
         || {
-            let Some(rho) = ratios(tile).filter(|_| means.exponents == (0, 0)) else {
+            if !all_safe(tile) || means.exponents != (0, 0) {
                 return false;
-            };
-            let n = rho.len();
-            let (rho, r) = (&rho[..n], &tile.reward[..n]);
+            }
+            let n = tile.rho.len();
+            let (rho, r) = (tile.rho, &tile.reward[..n]);
             let rows = at..at + n;
             fill(&mut out[Estimator::Tis as usize][rows.clone()], |i| {
                 rho[i] * r[i] - means.tis
