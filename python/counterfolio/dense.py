@@ -51,21 +51,21 @@ class ActionCodes:
         InvalidLogError
             If a logged action is negative, or not among the labels.
         """
-        if isinstance(actions.dtype, pl.Categorical | pl.Enum):
-            actions = actions.cast(pl.String)
         if labels is None and actions.dtype.is_integer():
             codes, known = actions.to_numpy(), None
-            bad = codes < 0
         else:
-            known = actions.unique().sort().to_list() if labels is None else list(labels)
-            found = actions.replace_strict(
-                pl.Series(known),
-                pl.Series(range(len(known)), dtype=pl.Int32),
-                default=None,
-                return_dtype=pl.Int32,
+            # Text goes through its integer codes; numpy does the rest, since after a fork polars'
+            # own parallel expressions would wait for threads that no longer exist.
+            is_text = actions.dtype in (pl.String, pl.Categorical, pl.Enum)
+            numbers = actions.cast(pl.Categorical).to_physical() if is_text else actions
+            _, first, inverse = np.unique(
+                numbers.to_numpy(), return_index=True, return_inverse=True
             )
-            bad = found.is_null().to_numpy()
-            codes = found.fill_null(-1).to_numpy()
+            logged = [actions[int(i)] for i in first]
+            known = sorted(logged) if labels is None else list(labels)
+            position = {label: i for i, label in enumerate(known)}
+            codes = np.array([position.get(label, -1) for label in logged])[inverse]
+        bad = codes < 0
         if bad.any():
             row = int(bad.argmax())
             text = (

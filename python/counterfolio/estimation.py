@@ -12,7 +12,7 @@ import polars as pl
 
 from counterfolio import _core
 from counterfolio import estimators as registry
-from counterfolio.evaluation import Evaluation
+from counterfolio.evaluation import ON_POLICY, Evaluation
 from counterfolio.exceptions import InvalidArgumentError, InvalidLogError, InvalidPolicyError
 from counterfolio.log import LoggedData
 from counterfolio.policies import BEHAVIOR, PolicyColumns, check_policies, describe, resolve
@@ -25,8 +25,6 @@ INTERVALS = ("normal", "t")
 ALTERNATIVES = ("two-sided", "greater", "less")
 #: More threads than this help nobody.
 MOST_THREADS = 1024
-#: Estimator of the behavior policy's row.
-ON_POLICY = "on_policy"
 
 
 def evaluate(
@@ -254,9 +252,9 @@ def _refuse_undefined(estimates: pl.DataFrame, policies: list[str], weighted: li
     """Raise where every weighted estimate of a policy is undefined."""
     undefined = {
         (policy, estimator): note
-        for policy, estimator, value, note in estimates.select(
-            "policy", "estimator", "value", "note"
-        ).iter_rows()
+        for policy, estimator, value, note in zip(
+            *(estimates[name] for name in ("policy", "estimator", "value", "note")), strict=True
+        )
         if math.isnan(value)
     }
     for policy in policies:

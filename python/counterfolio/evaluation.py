@@ -15,8 +15,17 @@ from counterfolio import estimators as registry
 from counterfolio.exceptions import InvalidArgumentError
 from counterfolio.files import METADATA_KEY, write_parquet
 from counterfolio.policies import BEHAVIOR
-from counterfolio.portfolio import Portfolio, portfolio, ranking
-from counterfolio.text import Column, html_table, number, plural, suggest, text_table, wrap
+from counterfolio.portfolio import Portfolio, portfolio, ranking, take
+from counterfolio.text import (
+    Column,
+    aligned,
+    count,
+    html_table,
+    plural,
+    suggest,
+    text_table,
+    wrap,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -25,6 +34,8 @@ if TYPE_CHECKING:
 
 #: Rows of a printed table.
 SHOWN = 40
+#: Estimator of the behavior policy's row.
+ON_POLICY = "on_policy"
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -80,32 +91,49 @@ class Evaluation:
         estimator
             May be None when one estimator was evaluated.
         """
-        return self.estimates.filter(pl.col("estimator") == self._estimator(estimator))
+        first, step = self.estimators.index(self._estimator(estimator)), len(self.estimators)
+        return take(self.estimates, np.arange(first, len(self.estimates) - 1, step))
 
     @property
     def behavior_value(self) -> float:
         """The behavior policy's own mean return."""
         return float(self.estimates["value"][-1])
 
-    def compare(
-        self, policy: str, baseline: str = BEHAVIOR, estimator: str | None = None
-    ) -> pl.DataFrame:
-        """Compare two policies on the same episodes.
+    def values(self, estimator: str | None = None) -> dict[str, float]:
+        """Policy -> estimate, as `top_k` and `sharpe_ratio_at_k` take it.
 
         Parameters
         ----------
-        policy, baseline
-            Names of two policies; "behavior" is the logged one.
+        estimator
+            May be None when one estimator was evaluated.
+        """
+        rows = self.rows(estimator)
+        return dict(zip(rows["policy"], rows["value"], strict=True))
+
+    def compare(
+        self,
+        policy: str | None = None,
+        baseline: str = BEHAVIOR,
+        estimator: str | None = None,
+    ) -> pl.DataFrame:
+        """Compare policies on the same episodes.
+
+        Parameters
+        ----------
+        policy
+            Name of a policy; None compares every other one with the baseline.
+        baseline
+            Name of a policy; "behavior" is the logged one.
         estimator
             May be None when one estimator was evaluated.
 
         Returns
         -------
         polars.DataFrame
-            One row: policy, baseline, estimator, difference (of the first less the second),
-            standard_error, ci_low, ci_high, p_better, note. The standard error comes from the
-            difference of the influence values, so that what both share cancels; p_better is the
-            normal approximation of the probability that the first is better.
+            A row to a comparison: policy, baseline, estimator, difference (of the first less the
+            second), standard_error, ci_low, ci_high, p_better, note. The standard error comes from
+            the difference of the influence values, so that what both share cancels; p_better is
+            the normal approximation of the probability that the first is better.
 
         Raises
         ------
@@ -115,40 +143,44 @@ class Evaluation:
         label = self._estimator(estimator)
         known = [*self.policies, BEHAVIOR]
         for name in (policy, baseline):
-            if name not in known:
+            if name is not None and name not in known:
                 text = f"policy {name!r} was not evaluated; {suggest(name, known)}"
                 raise InvalidArgumentError(text)
-        a, b = known.index(policy), known.index(baseline)
+        first = [policy] if policy is not None else [p for p in self.policies if p != baseline]
         values = [*self.rows(label)["value"], self.behavior_value]
-        matrix = self.variances[self.estimators.index(label)]
-        variance = 0.0 if a == b else float(matrix[a, b])
-        difference, error = math.nan, math.nan
         notes = [*self.rows(label)["note"], self.estimates["note"][-1]]
-        note = "; ".join(f"{known[i]}: {notes[i]}" for i in (a, b) if notes[i]) or None
-        if math.isfinite(values[a]) and math.isfinite(values[b]) and not math.isnan(variance):
-            difference, error = values[a] - values[b], math.sqrt(variance)
+        matrix = self.variances[self.estimators.index(label)]
+        b = known.index(baseline)
+        differences, errors, said = [], [], []
+        for a in map(known.index, first):
+            variance = 0.0 if a == b else float(matrix[a, b])
+            usable = math.isfinite(values[a]) and math.isfinite(values[b])
+            differences.append(values[a] - values[b] if usable else math.nan)
+            errors.append(math.sqrt(variance) if usable else math.nan)
+            said.append("; ".join(f"{known[i]}: {notes[i]}" for i in (a, b) if notes[i]) or None)
         settings = self.settings
-        (low,), (high,) = _core.intervals(
-            [difference],
-            [error],
+        low, high = _core.intervals(
+            differences,
+            errors,
             settings["interval"],
             settings["n_episodes"] - 1,
             settings["confidence_level"],
             settings["alternative"],
         )
-        sign = float(np.sign(difference))
-        better = _core.normal_cdf(difference / error) if error != 0 else 0.5 * (1 + sign)
         return pl.DataFrame(
             {
-                "policy": [policy],
-                "baseline": [baseline],
-                "estimator": [label],
-                "difference": [difference],
-                "standard_error": [error],
-                "ci_low": [low],
-                "ci_high": [high],
-                "p_better": [better],
-                "note": [note],
+                "policy": first,
+                "baseline": [baseline] * len(first),
+                "estimator": [label] * len(first),
+                "difference": differences,
+                "standard_error": errors,
+                "ci_low": low,
+                "ci_high": high,
+                "p_better": [
+                    _core.normal_cdf(d / e) if e != 0 else 0.5 * (1 + float(np.sign(d)))
+                    for d, e in zip(differences, errors, strict=True)
+                ],
+                "note": said,
             },
             schema_overrides={"note": pl.String},
         )
@@ -185,7 +217,9 @@ class Evaluation:
         estimator, score
             As in `ranking`.
         """
-        return portfolio(self.rows(estimator), self.behavior_value, k, score)
+        label = self._estimator(estimator)
+        variances = self.variances[self.estimators.index(label)]
+        return portfolio(self.rows(label), self.behavior_value, variances, k, score, self._interval)
 
     def to_parquet(self, path: str | Path) -> None:
         """Write estimates, settings and variances; the file appears whole or not at all."""
@@ -217,17 +251,37 @@ class Evaluation:
         )
 
     def _columns(self, rows: pl.DataFrame, marks: list[str]) -> list[Column]:
-        level = f"{100 * self.settings['confidence_level']:g} % interval"
+        errors = rows["standard_error"].to_list()
+        show = aligned(rows["value"], errors)
         bounds = zip(rows["ci_low"], rows["ci_high"], strict=True)
         columns = [
             Column("policy", rows["policy"].to_list(), left=True),
             Column("estimator", rows["estimator"].to_list(), left=True),
-            Column("value", [number(x) for x in rows["value"]]),
-            Column("std. error", [number(x, 2) for x in rows["standard_error"]]),
-            Column(level, [f"{number(a)} to {number(b)}" for a, b in bounds]),
-            Column("ESS", [number(x, 3) for x in rows["effective_sample_size"]]),
+            Column("value", [show(x) for x in rows["value"]]),
+            Column("std. error", [show(x) for x in errors]),
+            Column(self._interval, [f"{show(a)} to {show(b)}" for a, b in bounds]),
+            Column("ESS", [count(x) for x in rows["effective_sample_size"]]),
         ]
         return [*columns, Column("note", marks)] if any(marks) else columns
+
+    def _wide(self) -> list[Column]:
+        """Values alone, an estimator to a column: for tables that would be too long."""
+        own = self.estimates[:-1]
+        show = aligned(own["value"], own["standard_error"])
+        names = [*self.policies[:SHOWN], BEHAVIOR]
+        blank = [""] * (len(names) - 1)
+        return [
+            Column("policy", names, left=True),
+            *(
+                Column(e, [*(show(x) for x in self.rows(e)["value"][:SHOWN]), ""])
+                for e in self.estimators
+            ),
+            Column(ON_POLICY, [*blank, show(self.behavior_value)]),
+        ]
+
+    @property
+    def _interval(self) -> str:
+        return f"{100 * self.settings['confidence_level']:g} % interval"
 
     def _caption(self) -> str:
         s = self.settings
@@ -239,15 +293,20 @@ class Evaluation:
         )
 
     def _table(self) -> tuple[list[Column], list[str]]:
-        shown = self.estimates
-        if len(shown) > SHOWN:
-            shown = pl.concat([shown.head(SHOWN - 1), shown.tail(1)])
-        notes = list(dict.fromkeys(note for note in shown["note"] if note is not None))
-        marks = [f"[{notes.index(n) + 1}]" if n is not None else "" for n in shown["note"]]
+        if len(self.estimates) > SHOWN:
+            lines = ["Values alone; .estimates has their errors, intervals and notes."]
+            if hidden := len(self.policies) - SHOWN:
+                lines += [f"{hidden} more policies there."] if hidden > 0 else []
+            if noted := int(self.estimates["note"].is_not_null().sum()):
+                lines.append(f"{plural(noted, 'row')} there with a note: read it before the value.")
+            return self._wide(), lines
+        notes = list(dict.fromkeys(self.estimates["note"].drop_nulls()))
+        marks = [
+            f"[{notes.index(note) + 1}]" if note is not None else ""
+            for note in self.estimates["note"]
+        ]
         lines = [f"[{i}] {note}" for i, note in enumerate(notes, 1)]
-        if hidden := len(self.estimates) - len(shown):
-            lines.append(f"{plural(hidden, 'more row')} in .estimates")
-        return self._columns(shown, marks), lines
+        return self._columns(self.estimates, marks), lines
 
     def __repr__(self) -> str:
         columns, lines = self._table()

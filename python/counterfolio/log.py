@@ -237,6 +237,16 @@ class LoggedData:
         actions = self._table.series(self.roles["action"])
         return ActionCodes.encode(actions, self.roles["actions"])
 
+    def column(self, name: str) -> pl.Series:
+        """Take a column of the log's source, of the same buffers.
+
+        Raises
+        ------
+        InvalidLogError
+            If there is no such column.
+        """
+        return self._table.series(name)
+
     def with_propensity(self, propensity: object) -> LoggedData:
         """Return the same log with other propensities, marked as estimated in every result.
 
@@ -270,9 +280,15 @@ class LoggedData:
 
         The file appears whole or not at all.
         """
-        frame = pl.DataFrame([self._table.series(name) for name in self._table.names])
         roles = {**self.roles, "propensity_source": self.propensity_source}
-        write_parquet(frame, path, roles)
+        write_parquet(self._frame(), path, roles)
+
+    def _frame(self) -> pl.DataFrame:
+        return pl.DataFrame([self._table.series(name) for name in self._table.names])
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Buffers held by reference do not travel: another process takes the columns again.
+        return _rebuild, (self._frame(), self.roles, self.propensity_source)
 
     def __repr__(self) -> str:
         propensities = "no" if self.propensity_source is None else self.propensity_source
@@ -301,6 +317,21 @@ def _check_lengths(table: Table, names: list[str]) -> None:
             raise InvalidLogError(text)
 
 
+def _encode(ids: pl.Series, name: str) -> _core.Column:
+    """Encode episode ids of text or categories as integers."""
+    if ids.dtype == pl.String:
+        ids = ids.cast(pl.Categorical)
+    if isinstance(ids.dtype, pl.Categorical | pl.Enum):
+        ids = ids.to_physical()
+    if not ids.dtype.is_integer():
+        text = (
+            f"{_label(name)} holds {ids.dtype}, which cannot name episodes; cast it to integers or "
+            "text"
+        )
+        raise InvalidLogError(text)
+    return as_column(name, ids)
+
+
 def _find_episodes(
     table: Table, rows: int, episode_id: str | None, flags: list[str]
 ) -> _core.Episodes:
@@ -308,16 +339,7 @@ def _find_episodes(
         ids = table.column(episode_id)
         _core.check_present(ids, _label(episode_id))
         if not ids.is_ordinal:
-            series = table.series(episode_id)
-            if series.dtype == pl.String:
-                series = series.cast(pl.Categorical)
-            if not isinstance(series.dtype, pl.Categorical | pl.Enum):
-                text = (
-                    f"{_label(episode_id)} holds {series.dtype}, which cannot name episodes; cast "
-                    "it to integers or text"
-                )
-                raise InvalidLogError(text)
-            ids = as_column(episode_id, series.to_physical())
+            ids = _encode(table.series(episode_id), episode_id)
         return _core.Episodes.from_ids(ids, _label(episode_id))
     if flags:
         return _core.Episodes.from_ends(rows, [(_label(n), table.column(n)) for n in flags])
@@ -350,6 +372,15 @@ def read_parquet(source: str | Path, **roles: Unpack[Roles]) -> LoggedData:
     if roles or not path.is_file():
         return LoggedData.from_frame(frame, **roles)
     written = json.loads(pl.read_parquet_metadata(path).get(METADATA_KEY, "{}"))
-    origin = written.pop("propensity_source", None)
-    log = LoggedData.from_frame(frame, **written)
-    return replace(log, propensity_source=origin) if written else log
+    if not written:
+        return LoggedData.from_frame(frame)
+    return _rebuild(frame, written, written.pop("propensity_source"))
+
+
+def _rebuild(
+    frame: pl.DataFrame,
+    roles: dict[str, Any],
+    propensity_source: Literal["logged", "estimated"] | None,
+) -> LoggedData:
+    """Take a log again from the columns and roles of one that was checked before."""
+    return replace(LoggedData.from_frame(frame, **roles), propensity_source=propensity_source)

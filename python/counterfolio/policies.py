@@ -132,13 +132,15 @@ def _ask(name: str, policy: Policy, log: LoggedData) -> NDArray[np.float64]:
             "column; pass state=... to LoggedData.from_frame"
         )
         raise InvalidPolicyError(text)
-    states = pl.DataFrame([log._table.series(column) for column in names])
-    numeric = all(dtype.is_numeric() or dtype == pl.Boolean for dtype in states.dtypes)
-    actions = log._table.series(log.roles["action"])
+    states = [log.column(column) for column in names]
+    numeric = all(s.dtype.is_numeric() or s.dtype == pl.Boolean for s in states)
+    actions = log.column(log.roles["action"])
     out = np.empty(log.n_rows)
     for rows in blocks(log.n_rows):
-        state = states[rows]
-        asked = state.to_numpy().astype(np.float64, copy=False) if numeric else state
+        block = [s[rows] for s in states]
+        asked: Any = pl.DataFrame(block)
+        if numeric:
+            asked = np.column_stack([s.to_numpy().astype(np.float64, copy=False) for s in block])
         found = np.asarray(policy.prob(asked, actions[rows].to_numpy()))
         expected = (rows.stop - rows.start,)
         if found.shape != expected or found.dtype.kind not in "fiub":

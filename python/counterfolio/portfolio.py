@@ -4,16 +4,32 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
 
 from counterfolio import _core
 from counterfolio.exceptions import InvalidArgumentError
-from counterfolio.text import Column, html_table, number, suggest, text_table, wrap
+from counterfolio.text import Column, aligned, html_table, number, suggest, text_table, wrap
 
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+#: Standard errors from which a difference is more than chance.
+TELLING = 1.96
+#: Columns of `Evaluation.estimates` that a shortlist shows.
+SHOWN = ("value", "standard_error", "ci_low", "ci_high", "note")
 #: Column of `Evaluation.estimates` that each score ranks by.
 SCORES = {"value": "value", "lower": "ci_low"}
+
+
+def take(rows: pl.DataFrame, which: NDArray[np.integer[Any]]) -> pl.DataFrame:
+    """Take rows by number, column by column.
+
+    After a fork polars' own way would wait for threads that no longer exist.
+    """
+    return pl.DataFrame({name: rows[name].gather(which) for name in rows.columns})
 
 
 def _scores(rows: pl.DataFrame, score: str) -> pl.Series:
@@ -83,15 +99,18 @@ class Portfolio:
     excess_return: float
     sharpe_ratio: float
     reason: str
+    _interval: str
 
     def _columns(self) -> list[Column]:
+        errors = self.table["standard_error"].to_list()
+        show = aligned(self.table["value"], errors)
         bounds = zip(self.table["ci_low"], self.table["ci_high"], strict=True)
         return [
             Column("rank", [str(r) for r in self.table["rank"]]),
             Column("policy", self.table["policy"].to_list(), left=True),
-            Column("value", [number(x) for x in self.table["value"]]),
-            Column("std. error", [number(x, 2) for x in self.table["standard_error"]]),
-            Column("interval", [f"{number(a)} to {number(b)}" for a, b in bounds]),
+            Column("value", [show(x) for x in self.table["value"]]),
+            Column("std. error", [show(x) for x in errors]),
+            Column(self._interval, [f"{show(a)} to {show(b)}" for a, b in bounds]),
         ]
 
     def _caption(self) -> str:
@@ -104,7 +123,14 @@ class Portfolio:
         return html_table(self._columns(), self._caption(), [self.reason])
 
 
-def portfolio(rows: pl.DataFrame, behavior_value: float, k: object, score: str) -> Portfolio:
+def portfolio(
+    rows: pl.DataFrame,
+    behavior_value: float,
+    variances: NDArray[np.float64],
+    k: object,
+    score: str,
+    interval: str,
+) -> Portfolio:
     """Take the top k policies of one estimator; see `Evaluation.portfolio`.
 
     Raises
@@ -117,8 +143,8 @@ def portfolio(rows: pl.DataFrame, behavior_value: float, k: object, score: str) 
         text = f"k must be a whole number from 1 to {count}, the number of policies, not {k!r}"
         raise InvalidArgumentError(text)
     k = int(k)
-    order = ranking(rows, score)
-    values = rows["value"].gather(_core.rank(_scores(rows, score).to_numpy(), "first"))
+    order = _core.rank(_scores(rows, score).to_numpy(), "first")
+    values = rows["value"].gather(order)
     usable = int(values.is_finite().sum())
     if usable < k:
         text = f"only {usable} of {count} estimates are finite; a shortlist of {k} needs {k}"
@@ -127,11 +153,16 @@ def portfolio(rows: pl.DataFrame, behavior_value: float, k: object, score: str) 
     top = _core.top_k(
         -np.arange(count, dtype=np.float64), estimates, behavior_value, ddof=0, ties="first"
     )
-    table = (
-        order.head(k)
-        .select("policy", "rank")
-        .join(rows, on="policy", how="left", maintain_order="left")
-        .select("policy", "rank", "value", "standard_error", "ci_low", "ci_high", "note")
+    chosen = take(rows, order[:k])
+    table = pl.DataFrame(
+        {
+            "policy": chosen["policy"],
+            "rank": np.arange(1, k + 1),
+            **{
+                name: chosen[name]
+                for name in ("value", "standard_error", "ci_low", "ci_high", "note")
+            },
+        }
     )
     best, std = float(top["best"][k - 1]), float(top["std"][k - 1])
     return Portfolio(
@@ -146,32 +177,51 @@ def portfolio(rows: pl.DataFrame, behavior_value: float, k: object, score: str) 
         std=std,
         excess_return=max(best, behavior_value) - behavior_value,
         sharpe_ratio=float(top["sharpe_ratio"][k - 1]),
-        reason=_reason(table, behavior_value, best, std, int(values.is_nan().sum())),
+        reason=_reason(
+            table, behavior_value, std, variances, order[:k], int(values.is_nan().sum())
+        ),
+        _interval=interval,
     )
 
 
 def _reason(
-    table: pl.DataFrame, behavior_value: float, best: float, std: float, undefined: int
+    table: pl.DataFrame,
+    behavior_value: float,
+    std: float,
+    variances: NDArray[np.float64],
+    chosen: NDArray[np.int64],
+    undefined: int,
 ) -> str:
-    names = ", ".join(table["policy"])
-    gain = best - behavior_value
+    """Say in words what was chosen, what it may win, and how much of the spread is noise."""
+    values = table["value"].to_numpy()
+    leader = int(values.argmax())
+    gain = values[leader] - behavior_value
+    # Of the difference on the same episodes, in which what both share cancels.
+    error = math.sqrt(variances[chosen[leader], -1])
     words = [
-        f"Test {names}.",
-        f"The best of them is estimated at {number(best)}, {number(abs(gain), 3)} "
-        f"{'above' if gain > 0 else 'below'} the behavior policy's {number(behavior_value)}."
-        if gain != 0
-        else f"The best of them is estimated to equal the behavior policy's {number(best)}.",
+        f"Test {', '.join(table['policy'])}.",
+        f"The best of them, {table['policy'][leader]}, is estimated {number(abs(gain), 3)} "
+        f"{'above' if gain >= 0 else 'below'} the behavior policy's {number(behavior_value)}, with "
+        f"a standard error of {number(error, 2)}: "
+        + (
+            "more than chance would make."
+            if abs(gain) > TELLING * error
+            else "this log cannot tell it from the behavior policy."
+        ),
     ]
-    noise = math.sqrt(float((table["standard_error"] ** 2).mean()))  # type: ignore[arg-type]
-    if len(table) > 1 and not math.isnan(noise):
-        verdict = (
-            "no more than noise would make: their order is not established"
-            if std <= noise
-            else "more than noise alone would make"
-        )
+    if len(table) > 1 and not math.isnan(error):
+        # E of the estimates' variance if all true values were equal: half the mean variance of
+        # differences, over all ordered pairs.
+        block = variances[np.ix_(chosen, chosen)]
+        noise = math.sqrt((block.sum() - np.trace(block)) / 2) / len(table)
         words.append(
-            f"Their estimates spread by {number(std, 3)} (standard deviation) with standard errors "
-            f"of about {number(noise, 3)}: {verdict}."
+            f"Their estimates spread by {number(std, 3)} (standard deviation), where noise alone "
+            f"would make about {number(noise, 3)}: "
+            + (
+                "their order is not established."
+                if std <= TELLING * noise
+                else "they differ in more than noise."
+            )
         )
     words.append(
         "These are plug-in figures: the best of several estimates is too high on average, and "

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import difflib
 import html
+import math
 import textwrap
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
 WIDTH = 80
+#: Digits of a number in a table, before powers of ten take over.
+MOST_DECIMALS = 8
 #: Text columns are not cut shorter than this.
 NARROWEST = 6
 
@@ -32,8 +35,29 @@ def plural(count: int, noun: str) -> str:
 
 
 def number(x: float | None, digits: int = 4) -> str:
-    """Format a number for a table; nothing for a missing one."""
+    """Format a number for a sentence; nothing for a missing one."""
     return "" if x is None else f"{x:.{digits}g}"
+
+
+def count(x: float | None) -> str:
+    """Format an effective sample size: whole from 100 on."""
+    if x is None:
+        return ""
+    return f"{x:,.0f}" if x >= 100 else f"{x:.3g}"
+
+
+def aligned(values: Iterable[float], errors: Iterable[float]) -> Callable[[float], str]:
+    """Choose one format for a column: as many decimals as its standard errors make worth reading.
+
+    Two digits of the smallest standard error; powers of ten where that would not fit a table.
+    """
+    errors = [e for e in errors if math.isfinite(e) and e > 0]
+    largest = max((abs(x) for x in values if math.isfinite(x)), default=0.0)
+    decimals = max(0, 1 - math.floor(math.log10(min(errors)))) if errors else 4
+    if decimals > MOST_DECIMALS or largest >= 10 ** (MOST_DECIMALS - decimals):
+        return lambda x: f"{x:.4g}"
+    # No minus before a zero.
+    return lambda x: f"{round(x, decimals) + 0.0:.{decimals}f}"
 
 
 @dataclass(frozen=True)
@@ -90,6 +114,6 @@ def html_table(columns: Sequence[Column], caption: str, notes: Sequence[str] = (
     )
     foot = "".join(f"<p>{html.escape(note)}</p>" for note in notes)
     return (
-        f"<div><p>{html.escape(caption)}</p>"
+        f'<div class="counterfolio"><p>{html.escape(caption)}</p>'
         f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{foot}</div>"
     )

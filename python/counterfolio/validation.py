@@ -75,8 +75,11 @@ class LogReport:
     findings: list[Finding]
 
     def _caption(self) -> str:
-        spread = "{min:g} to {max:g} steps, median {median:g}, mean {mean:.4g}".format(
-            **self.lengths
+        lengths = self.lengths
+        spread = (
+            f"{plural(int(lengths['min']), 'step')} each"
+            if lengths["min"] == lengths["max"]
+            else "{min:g} to {max:g} steps, median {median:g}, mean {mean:.4g}".format(**lengths)
         )
         rows, episodes = plural(self.n_rows, "row"), plural(self.n_episodes, "episode")
         return f"Log of {rows} in {episodes} ({spread})"

@@ -207,6 +207,10 @@ pub fn summarise(column: &Column) -> Summary {
         }
     }
     s.std = (squares / (n - 1.0)).sqrt();
+    if s.min == s.max {
+        // Without the rounding of a mean.
+        (s.mean, s.std) = (s.min, if n > 1.0 { 0.0 } else { f64::NAN });
+    }
     s
 }
 

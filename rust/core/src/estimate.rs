@@ -11,6 +11,10 @@ const TRUSTED_SAMPLE: f64 = 50.0;
 const TRUSTED_SHARE: f64 = 0.1;
 /// The bias of `sntis` is worth a word above this fraction of its standard error.
 const NOTABLE_BIAS: f64 = 0.25;
+/// Standard errors by which the mean weight may differ from 1 before it is called wrong.
+const TRUSTED_Z: f64 = 4.0;
+/// Constant weights have no standard error; this much from 1 is no rounding.
+const ROUNDING: f64 = 1e-6;
 /// Influence values are rescaled where weights leave 2^±300.
 const PLAIN_EXPONENT: i64 = 300;
 
@@ -193,10 +197,40 @@ impl Values {
             let notable = estimator == Estimator::Sntis && bias.abs() > NOTABLE_BIAS;
             let biased = notable
                 .then(|| format!("self-normalisation biases it by {bias:.1} standard errors"));
-            let notes: Vec<_> = untrusted(&row).into_iter().chain(biased).collect();
+            let notes: Vec<_> = self
+                .wrong_weights(n)
+                .into_iter()
+                .chain(untrusted(&row))
+                .chain(biased)
+                .collect();
             (!notes.is_empty()).then(|| notes.join("; "))
         };
         row
+    }
+}
+
+impl Values {
+    /// Final weights have mean 1 if the propensities are right and the log supports the policy.
+    fn wrong_weights(&self, n: usize) -> Option<String> {
+        let n = n as f64;
+        let (sum, squares) = (self.moments.0.sum.to_f64(), self.moments.0.squares.to_f64());
+        let mean = sum / n;
+        let variance = ((squares / n - mean * mean) / (n - 1.0)).max(0.0);
+        let z = (mean - 1.0) / variance.sqrt();
+        if z.is_nan() || z.abs() <= TRUSTED_Z || (mean - 1.0).abs() <= ROUNDING {
+            return None;
+        }
+        Some(if z > 0.0 {
+            format!(
+                "mean weight {mean:.3}, where 1 is expected, is too high by more than chance: wrong \
+                 propensities, or columns joined to the wrong rows"
+            )
+        } else {
+            format!(
+                "mean weight {mean:.3}, where 1 is expected, is too low by more than chance: the \
+                 policy does what the log does not show"
+            )
+        })
     }
 }
 
