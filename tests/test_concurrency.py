@@ -175,6 +175,8 @@ def pool(method: str) -> None:
     with ProcessPoolExecutor(2, mp_context=context, initializer=ready) as executor:
         found = list(executor.map(job, range(3)))
         reports = list(executor.map(report, range(3)))
+        logs = [numeric_log(), text_log()]
+        assert list(map(bits, executor.map(evaluate, logs))) == [bits(evaluate(x)) for x in logs]
         for kind in ("InvalidLogError", "InvalidPolicyError", "InvalidArgumentError"):
             error = executor.submit(fail, kind).exception()
             assert type(error) is getattr(cf, kind), error
@@ -215,12 +217,6 @@ def test_results_and_errors_pickle():
         error = pickle.loads(pickle.dumps(getattr(cf, name)("what, where; what to do")))
         assert type(error) is getattr(cf, name)
         assert str(error) == "what, where; what to do"
-
-
-def test_a_log_says_how_it_travels():
-    """It holds buffers by reference; a file is the way to another process."""
-    with pytest.raises(TypeError, match="to_parquet"):
-        pickle.dumps(numeric_log())
 
 
 # Threads.

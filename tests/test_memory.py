@@ -71,13 +71,17 @@ def use(frame: object, **roles: str) -> None:
     assert np.isfinite(estimates["value"].to_numpy()).all()
 
 
+def status(field: str) -> int:
+    text = Path("/proc/self/status").read_text("ascii")
+    return 1024 * int(text.split(f"{field}:")[1].split()[0])
+
+
 def peak() -> int:
-    return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return status("VmHWM")  # getrusage would hand on the parent's
 
 
 def resident() -> int:
-    status = Path("/proc/self/status").read_text("ascii")
-    return 1024 * int(status.split("VmRSS:")[1].split()[0])
+    return status("VmRSS")
 
 
 def measure(case: str) -> None:

@@ -317,19 +317,11 @@ def _check_lengths(table: Table, names: list[str]) -> None:
             raise InvalidLogError(text)
 
 
-def _encode(ids: pl.Series, name: str) -> _core.Column:
-    """Encode episode ids of text or categories as integers."""
+def _encode(ids: pl.Series) -> pl.Series:
+    """Encode text or categories as integers; categories of numbers are numbers here already."""
     if ids.dtype == pl.String:
         ids = ids.cast(pl.Categorical)
-    if isinstance(ids.dtype, pl.Categorical | pl.Enum):
-        ids = ids.to_physical()
-    if not ids.dtype.is_integer():
-        text = (
-            f"{_label(name)} holds {ids.dtype}, which cannot name episodes; cast it to integers or "
-            "text"
-        )
-        raise InvalidLogError(text)
-    return as_column(name, ids)
+    return ids.to_physical()
 
 
 def _find_episodes(
@@ -339,7 +331,13 @@ def _find_episodes(
         ids = table.column(episode_id)
         _core.check_present(ids, _label(episode_id))
         if not ids.is_ordinal:
-            ids = _encode(table.series(episode_id), episode_id)
+            if not ids.is_text:
+                text = (
+                    f"{_label(episode_id)} holds {ids.dtype}, which cannot name episodes; cast it "
+                    "to integers or text"
+                )
+                raise InvalidLogError(text)
+            ids = as_column(episode_id, _encode(table.series(episode_id)))
         return _core.Episodes.from_ids(ids, _label(episode_id))
     if flags:
         return _core.Episodes.from_ends(rows, [(_label(n), table.column(n)) for n in flags])

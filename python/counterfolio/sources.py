@@ -116,7 +116,12 @@ class Table:
             return _series(name, value)
         if isinstance(value, pl.Series):
             return value.alias(name)
-        return pl.DataFrame(self.column(name)).to_series()
+        column = self.column(name)
+        try:
+            return pl.DataFrame(column).to_series()
+        except (pl.exceptions.PolarsError, pl.exceptions.PanicException, ValueError) as error:
+            text = f'column "{name}" holds {column.dtype}, which polars cannot take: {error}'
+            raise InvalidLogError(text) from error
 
     def with_column(self, name: str, value: object) -> Table:
         """Return a table with a further column, or one replaced."""

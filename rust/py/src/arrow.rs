@@ -55,6 +55,15 @@ impl PyColumn {
         is_number(self.field.data_type()) || is_time(self.field.data_type())
     }
 
+    /// Whether it holds text or categories.
+    #[getter]
+    fn is_text(&self) -> bool {
+        matches!(
+            self.field.data_type(),
+            DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View | DataType::Dictionary(..)
+        )
+    }
+
     /// Number of nulls.
     #[getter]
     fn null_count(&self) -> usize {
@@ -140,7 +149,11 @@ impl PyColumn {
                 in_words(data_type),
                 if matches!(
                     data_type,
-                    DataType::Decimal128(..) | DataType::Decimal256(..) | DataType::Float16
+                    DataType::Decimal32(..)
+                        | DataType::Decimal64(..)
+                        | DataType::Decimal128(..)
+                        | DataType::Decimal256(..)
+                        | DataType::Float16
                 ) {
                     "cast it to a 64-bit float first"
                 } else {

@@ -28,7 +28,8 @@ pub(crate) fn to_pyerr(error: Error) -> PyErr {
     }
 }
 
-fn caught<T>(job: impl FnOnce() -> Result<T>) -> std::result::Result<Result<T>, String> {
+/// What `job` returns, or the message of its panic.
+pub(crate) fn caught<T>(job: impl FnOnce() -> T) -> std::result::Result<T, String> {
     catch_unwind(AssertUnwindSafe(job)).map_err(|payload| {
         payload
             .downcast_ref::<&str>()

@@ -12,6 +12,7 @@ use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyCapsule, PyTuple};
 
+use crate::enter::caught;
 use crate::exceptions::invalid_log;
 
 /// What a producer handed over: its type, its arrays and which of its columns are misaligned.
@@ -24,6 +25,10 @@ pub(crate) struct Import {
 
 fn arrow_error(error: impl std::fmt::Display) -> PyErr {
     invalid_log(format!("the Arrow data cannot be read: {error}"))
+}
+
+fn consumed() -> PyErr {
+    invalid_log("the Arrow data were consumed before: pass a table, or a fresh reader".into())
 }
 
 fn capsule<'py>(object: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyCapsule>> {
@@ -74,8 +79,10 @@ impl Import {
         }
         let schema = FFI_ArrowSchema::try_from(&self.field).map_err(arrow_error)?;
         // SAFETY: the producer vouches that its array is of the type that it declared.
-        let data = unsafe { from_ffi(array, &schema) }.map_err(arrow_error)?;
-        self.arrays.push(make_array(data));
+        let read = || unsafe { from_ffi(array, &schema) }.map(make_array);
+        // The importer asserts what a faulty producer does not hold to.
+        self.arrays
+            .push(caught(read).map_err(arrow_error)?.map_err(arrow_error)?);
         Ok(())
     }
 
@@ -89,7 +96,11 @@ impl Import {
             let mut import = Self::new(schema_of(&capsule(&pair.get_item(0)?)?)?);
             let pointer = capsule(&pair.get_item(1)?)?.pointer_checked(Some(c"arrow_array"))?;
             // SAFETY: a capsule of this name holds an ArrowArray, moved out here.
-            import.push(unsafe { FFI_ArrowArray::from_raw(pointer.cast().as_ptr()) })?;
+            let array = unsafe { FFI_ArrowArray::from_raw(pointer.cast().as_ptr()) };
+            if array.is_released() {
+                return Err(consumed());
+            }
+            import.push(array)?;
             return Ok(import);
         }
         Err(invalid_log(format!(
@@ -104,9 +115,7 @@ impl Import {
         // SAFETY: a capsule of this name holds an ArrowArrayStream, moved out here.
         let mut stream = unsafe { FFI_ArrowArrayStream::from_raw(pointer.cast().as_ptr()) };
         let (Some(get_schema), Some(get_next)) = (stream.get_schema(), stream.get_next()) else {
-            return Err(invalid_log(
-                "the Arrow stream was consumed before: pass a table, or a fresh reader".into(),
-            ));
+            return Err(consumed());
         };
         let mut schema = FFI_ArrowSchema::empty();
         // SAFETY: the callback is called with the stream that it was read from.
