@@ -9,10 +9,12 @@ from __future__ import annotations
 import multiprocessing
 import os
 import pickle
+import re
 import signal
 import subprocess
 import sys
 import threading
+import time
 import traceback
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from functools import partial
@@ -77,14 +79,14 @@ def bits(evaluation: cf.Evaluation) -> list:
     return [c.to_numpy().tobytes() if c.dtype.is_numeric() else c.to_list() for c in table]
 
 
-def call(function: str, **environment: str) -> subprocess.Popen:
+def call(function: str, *, stderr: int = subprocess.PIPE, **environment: str) -> subprocess.Popen:
     """Start a function of this module in a new interpreter."""
     return subprocess.Popen(
         [sys.executable, "-c", f"import test_concurrency as t; t.{function}"],
         cwd=Path(__file__).parent,
         env={**os.environ, **environment},
         stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        stderr=stderr,
         text=True,
     )
 
@@ -306,6 +308,35 @@ def alarmed() -> None:
 def test_other_handlers_may_raise_too():
     out, err = finish(call("alarmed()"))
     assert out == "ready\nenough\n", err
+
+
+# Progress, for who watches.
+
+
+def watched() -> None:
+    """Evaluate until it takes longer than an evaluation may without a word."""
+    data = {"action": np.zeros(100_000), "reward": np.ones(100_000), "half": np.full(100_000, 0.5)}
+    log = cf.LoggedData.from_frame(data, propensity="half")
+    several, seconds = 150, 0.0
+    while seconds < 3:
+        began, several = time.monotonic(), int(1.5 * several)
+        cf.evaluate(log, {f"policy {i}": "half" for i in range(several)})
+        seconds = time.monotonic() - began
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name == "nt", reason="needs a pseudo-terminal")
+def test_a_terminal_sees_progress_and_is_left_clean():
+    ours, theirs = os.openpty()
+    with call("watched()", stderr=theirs) as process:
+        process.communicate(timeout=PATIENCE)
+    os.close(theirs)
+    seen = os.read(ours, 1 << 16).decode()
+    os.close(ours)
+    assert re.fullmatch(r"(\rcounterfolio: evaluating +\d+ %)+\r\x1b\[K", seen), seen
+    shares = [int(x) for x in re.findall(r"\d+(?= %)", seen)]
+    assert shares == sorted(shares)
+    assert shares[-1] <= 100
 
 
 # How many threads.

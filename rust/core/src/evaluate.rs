@@ -73,7 +73,11 @@ pub fn evaluate(
     work.fold_blocks(
         blocks,
         || Space::new(policies.len()),
-        |space, block| plan.spread_block(block, &values, &narrowed, mean_return, work, space),
+        // From the end: the last rows of the first pass may still be in cache.
+        |space, block| {
+            let block = blocks - 1 - block;
+            plan.spread_block(block, &values, &narrowed, mean_return, work, space)
+        },
         |block| spread.merge(&block),
     )?;
     let squares = |e: usize, p: usize| spread.squares[(e * size + p) * size + p];
@@ -347,12 +351,12 @@ impl Plan<'_> {
             for p in 0..found.len() {
                 squares[at(p, p)] = sum_pairs(row(p), row(p), |x, y| x * y);
                 for q in p + 1..size {
-                    let own = (
+                    let pair = (
                         exponent(values, p, estimator),
                         exponent(values, q, estimator),
                     );
-                    let common = own.0.max(own.1);
-                    let shifts = (own.0 - common, own.1 - common);
+                    let common = pair.0.max(pair.1);
+                    let shifts = (pair.0 - common, pair.1 - common);
                     squares[at(p, q)] = squared_difference(row(p), row(q), shifts);
                 }
             }

@@ -9,6 +9,10 @@ use crate::weights::{Extended, Weight};
 /// Episodes to a block.
 pub const BLOCK: usize = 1024;
 
+/// Rows of a tile, the part of a block that is read at a time: small enough that its columns stay
+/// in cache while policies take turns.
+pub const TILE_ROWS: usize = 4096;
+
 /// gamma^t and what remains of its sum, for steps 0 to the horizon.
 #[derive(Debug, Clone)]
 pub struct Discount<W> {

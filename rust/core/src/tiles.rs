@@ -9,12 +9,9 @@ use crate::error::{Error, Result};
 use crate::lanes::vectorise;
 use crate::pool::Work;
 use crate::registry::Estimator;
-use crate::sums::{BLOCK, Discount};
+use crate::sums::{BLOCK, Discount, TILE_ROWS};
 use crate::terms::basic::Tile;
 use crate::weights::Extended;
-
-/// Rows of a tile: small enough that its columns stay in cache while policies take turns.
-const TILE_ROWS: usize = 4096;
 
 /// A column and how messages name it, as in `policy "new": column "p_new"`.
 #[derive(Debug, Clone)]

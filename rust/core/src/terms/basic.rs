@@ -33,8 +33,9 @@
 use std::ops::Range;
 
 use crate::episode::Episodes;
+use crate::lanes::prefetch;
 use crate::registry::{ESTIMATORS, Estimator};
-use crate::sums::{Discount, Sums};
+use crate::sums::{Discount, Sums, TILE_ROWS};
 use crate::weights::Weight;
 
 /// Consecutive whole episodes of a block: their columns, read and checked.
@@ -61,6 +62,16 @@ pub struct Tile<'a> {
 }
 
 impl Tile<'_> {
+    /// Asks for the rows that stand one tile after these, in every column that is in use.
+    #[inline(always)]
+    fn prefetch(&self, rows: &Range<usize>) {
+        for column in [self.prob, self.propensity, self.reward, self.q, self.v] {
+            if !column.is_empty() {
+                prefetch(column, rows.start, rows.len(), TILE_ROWS);
+            }
+        }
+    }
+
     /// Rows of its episodes, counted from the tile's first row.
     pub fn rows(&self) -> impl Iterator<Item = Range<usize>> {
         let base = self.episodes.rows(self.span.0, self.span.0).start;
@@ -87,6 +98,7 @@ pub fn add<W: Weight, const DOUBLY_ROBUST: bool>(
     sums: &mut Sums<W>,
 ) -> bool {
     for (rows, &g) in tile.rows().zip(tile.returns) {
+        tile.prefetch(&rows);
         let rho = &tile.rho[rows.clone()];
         let length = rho.len();
         let prob = &tile.prob[rows.clone()][..length];
@@ -193,6 +205,7 @@ pub fn influence<W: Weight, const DOUBLY_ROBUST: bool>(
 ) -> bool {
     let exponent = |estimator| means.exponent(estimator);
     for (i, (rows, &g)) in tile.rows().zip(tile.returns).enumerate() {
+        tile.prefetch(&rows);
         let rho = &tile.rho[rows.clone()];
         let length = rho.len();
         let prob = &tile.prob[rows.clone()][..length];

@@ -6,7 +6,7 @@
 //! general way. Tests hold both ways to the same numbers. Influence values of pdis and snpdis are
 //! not written: [`twin`] says whose are theirs.
 
-use crate::lanes::{fill, largest, sums, vectorise};
+use crate::lanes::{fill, largest, prefetch, sum_of, vectorise};
 use crate::registry::{ESTIMATORS, Estimator};
 use crate::sums::{Moments, StepSums, Sums};
 use crate::terms::basic::{StepMeans, Tile};
@@ -21,15 +21,21 @@ pub fn twin(estimator: Estimator) -> Estimator {
     }
 }
 
+/// Asks for the same column's next tile, between loops over this one.
+#[inline(always)]
+fn ahead(column: &[f64]) {
+    prefetch(column, 0, column.len(), column.len());
+}
+
 /// Whether every weight is exactly 0 or in the safe range.
 #[inline(always)]
 fn all_safe(tile: &Tile) -> bool {
-    let mut unsafe_rows = 0;
-    for (rho, p) in tile.rho.iter().zip(tile.prob) {
-        // Counted, not searched for, so that the loop vectorises.
-        unsafe_rows += usize::from(!rho.is_safe()) * usize::from(*p != 0.0);
-    }
-    unsafe_rows == 0
+    // Counted as numbers, not searched for, so that the loop vectorises.
+    let unsafe_rows = sum_of([tile.rho, tile.prob], |[rho, p]| {
+        let outside = if rho.is_safe() { 0.0 } else { 1.0 };
+        if p == 0.0 { 0.0 } else { outside }
+    });
+    unsafe_rows == 0.0
 }
 
 /// As [`super::basic::add`].
@@ -42,14 +48,21 @@ pub fn add<const DOUBLY_ROBUST: bool>(tile: &Tile, total: &mut Sums<f64>) -> boo
                 return false;
             }
             let n = tile.rho.len();
+            ahead(tile.prob);
+            ahead(tile.propensity);
             let (rho, r) = (tile.rho, &tile.reward[..n]);
-            let [w, wr, squares] = sums([rho, r], |[rho, r]| [rho, rho * r, rho * rho]);
+            let w = sum_of([rho], |[rho]| rho);
+            let wr = sum_of([rho, r], |[rho, r]| rho * r);
+            let squares = sum_of([rho], |[rho]| rho * rho);
+            ahead(tile.reward);
             let wd = if DOUBLY_ROBUST {
                 let q = &tile.q[..n];
-                sums([rho, r, q], |[rho, r, q]| [rho * (r - q)])[0]
+                sum_of([rho, r, q], |[rho, r, q]| rho * (r - q))
             } else {
                 0.0
             };
+            ahead(tile.q);
+            ahead(tile.v);
             let last = Moments {
                 sum: w,
                 squares,
@@ -85,20 +98,25 @@ pub fn influence<const DOUBLY_ROBUST: bool>(
             let n = tile.rho.len();
             let (rho, r) = (tile.rho, &tile.reward[..n]);
             let rows = at..at + n;
+            ahead(tile.prob);
             fill(&mut out[Estimator::Tis as usize][rows.clone()], |i| {
                 rho[i] * r[i] - means.tis
             });
+            ahead(tile.propensity);
             let (mean, scale) = (means.sntis, means.last);
             let sntis = |rho: f64, r: f64| rho * scale * (r - mean);
             fill(&mut out[Estimator::Sntis as usize][rows.clone()], |i| {
                 sntis(rho[i], r[i])
             });
-            *bias += sums([rho, r], |[rho, r]| [rho * scale * sntis(rho, r)])[0];
+            ahead(tile.reward);
+            *bias += sum_of([rho, r], |[rho, r]| rho * scale * sntis(rho, r));
             if DOUBLY_ROBUST {
                 let (q, v) = (&tile.q[..n], &tile.v[..n]);
                 fill(&mut out[Estimator::Dr as usize][rows.clone()], |i| {
                     v[i] + rho[i] * (r[i] - q[i]) - means.dr
                 });
+                ahead(tile.q);
+                ahead(tile.v);
                 let (v0, mean, scale) = (means.v0, means.d[0], means.scale[0]);
                 fill(&mut out[Estimator::Sndr as usize][rows.clone()], |i| {
                     v[i] - v0 + rho[i] * scale * (r[i] - q[i] - mean)
