@@ -145,23 +145,26 @@ def portfolio(
     k = int(k)
     order = _core.rank(_scores(rows, score).to_numpy(), "first")
     values = rows["value"].gather(order)
-    usable = int(values.is_finite().sum())
-    if usable < k:
-        text = f"only {usable} of {count} estimates are finite; a shortlist of {k} needs {k}"
+    table = take(rows, order[:k])
+    if unusable := [
+        f'"{policy}" ({value})'
+        for policy, value in zip(table["policy"], table["value"], strict=True)
+        if not math.isfinite(value)
+    ]:
+        text = (
+            f"the top {k} have no finite estimate for {', '.join(unusable)}; choose a smaller k, or "
+            "an estimator that is defined for them"
+        )
         raise InvalidArgumentError(text)
     estimates = np.nan_to_num(values.to_numpy(), nan=0.0, posinf=0.0, neginf=0.0)
     top = _core.top_k(
         -np.arange(count, dtype=np.float64), estimates, behavior_value, ddof=0, ties="first"
     )
-    chosen = take(rows, order[:k])
     table = pl.DataFrame(
         {
-            "policy": chosen["policy"],
+            "policy": table["policy"],
             "rank": np.arange(1, k + 1),
-            **{
-                name: chosen[name]
-                for name in ("value", "standard_error", "ci_low", "ci_high", "note")
-            },
+            **{name: table[name] for name in SHOWN},
         }
     )
     best, std = float(top["best"][k - 1]), float(top["std"][k - 1])

@@ -6,6 +6,7 @@ import difflib
 import html
 import math
 import textwrap
+import unicodedata
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -69,9 +70,24 @@ class Column:
     left: bool = False
 
 
+def width_of(text: str) -> int:
+    """Columns of a terminal that a text takes: ideographs and most emoji take two."""
+    wide = sum(unicodedata.east_asian_width(c) in "WF" for c in text)
+    return len(text) + wide - sum(unicodedata.combining(c) != 0 for c in text)
+
+
+def cut(text: str, width: int) -> str:
+    """Cut a text to a width, with an ellipsis where something was lost."""
+    if width_of(text) <= width:
+        return text
+    while width_of(text) > width - 1:
+        text = text[:-1]
+    return text + "…"
+
+
 def text_table(columns: Sequence[Column], width: int = WIDTH) -> str:
     """Lay out a table of at most `width` characters; the widest text column gives way."""
-    widths = [max(map(len, (c.title, *c.cells))) for c in columns]
+    widths = [max(map(width_of, (c.title, *c.cells))) for c in columns]
     texts = [i for i, c in enumerate(columns) if c.left]
     while sum(widths) + 2 * (len(widths) - 1) > width and texts:
         widest = max(texts, key=lambda i: widths[i])
@@ -82,8 +98,9 @@ def text_table(columns: Sequence[Column], width: int = WIDTH) -> str:
     def line(cells: Iterable[str]) -> str:
         parts = []
         for cell, size, column in zip(cells, widths, columns, strict=True):
-            cut = cell if len(cell) <= size else cell[: size - 1] + "…"
-            parts.append(cut.ljust(size) if column.left else cut.rjust(size))
+            shown = cut(cell, size)
+            blank = " " * (size - width_of(shown))
+            parts.append(shown + blank if column.left else blank + shown)
         return "  ".join(parts).rstrip()
 
     rows = [line(c.title for c in columns)]

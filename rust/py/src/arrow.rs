@@ -126,6 +126,11 @@ impl PyColumn {
         self.field.name()
     }
 
+    /// Whether it holds dates, times or durations.
+    pub(crate) fn is_clock(&self) -> bool {
+        is_time(self.field.data_type())
+    }
+
     /// The column as the core reads it, or a sentence on why it cannot be read as numbers.
     pub(crate) fn numbers(&self, label: &str) -> Result<Column<'_>, String> {
         self.read(label, is_number)

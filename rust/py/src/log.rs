@@ -104,7 +104,8 @@ impl PyEpisodes {
                 found.first_row
             )));
         }
-        Ok(found.gaps)
+        // Between instants there is no step to skip.
+        Ok(if column.is_clock() { 0 } else { found.gaps })
     }
 
     /// Checks that a flag is set on the last row of episodes only; returns how many have it set.

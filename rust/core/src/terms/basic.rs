@@ -203,7 +203,12 @@ pub fn influence<W: Weight, const DOUBLY_ROBUST: bool>(
     at: usize,
     bias: &mut f64,
 ) -> bool {
-    let exponent = |estimator| means.exponent(estimator);
+    let [tis_exponent, pdis_exponent, dr_exponent] =
+        [Estimator::Tis, Estimator::Pdis, Estimator::Dr].map(|e| means.exponent(e));
+    let less = |x: W, y: W| x.plus(y.times(-1.0));
+    let n = tile.returns.len();
+    let [_, tis, pdis_out, dr_out, sntis_out, snpdis_out, sndr_out] =
+        out.each_mut().map(|psi| &mut psi[at..at + n]);
     for (i, (rows, &g)) in tile.rows().zip(tile.returns).enumerate() {
         tile.prefetch(&rows);
         let rho = &tile.rho[rows.clone()];
@@ -235,33 +240,18 @@ pub fn influence<W: Weight, const DOUBLY_ROBUST: bool>(
                 sndr = sndr.plus(normalised.times(d - mean_d[t]));
             }
         }
-        let less = |x: W, y: W| x.plus(y.times(-1.0));
         let share = w.product(means.last);
         let sntis = share.times(g - means.sntis).scaled(0);
         *bias += share.scaled(0) * sntis;
-        let mut put = |estimator: Estimator, psi: f64| out[estimator as usize][at + i] = psi;
-        put(
-            Estimator::Tis,
-            less(w.times(g), means.tis).scaled(exponent(Estimator::Tis)),
-        );
-        put(
-            Estimator::Pdis,
-            less(pdis, means.pdis).scaled(exponent(Estimator::Pdis)),
-        );
-        put(Estimator::Sntis, sntis);
-        let held = w.product(means.held_r[length]);
-        put(Estimator::Snpdis, less(snpdis, held).scaled(0));
+        sntis_out[i] = sntis;
+        tis[i] = less(w.times(g), means.tis).scaled(tis_exponent);
+        pdis_out[i] = less(pdis, means.pdis).scaled(pdis_exponent);
+        snpdis_out[i] = less(snpdis, w.product(means.held_r[length])).scaled(0);
         if DOUBLY_ROBUST {
             let term = dr.plus(W::from_f64(v[0]));
-            put(
-                Estimator::Dr,
-                less(term, means.dr).scaled(exponent(Estimator::Dr)),
-            );
+            dr_out[i] = less(term, means.dr).scaled(dr_exponent);
             let held = w.product(means.held_d[length]);
-            put(
-                Estimator::Sndr,
-                v[0] - means.v0 + less(sndr, held).scaled(0),
-            );
+            sndr_out[i] = v[0] - means.v0 + less(sndr, held).scaled(0);
         }
     }
     true
