@@ -145,8 +145,8 @@ def test_ranking_of_ties_and_undefined_values():
         found = evaluation.ranking("sntis", score)
         assert found["policy"].to_list() == ["x", "y", "w", "never", "neither"]
         assert found["score"].is_nan().to_list() == [False] * 3 + [True] * 2
-    assert "2 undefined" in evaluation.portfolio(3, "sntis").reason
-    with pytest.raises(cf.InvalidArgumentError, match="only 3 of 5 estimates are finite"):
+    assert "2 policies without" in evaluation.portfolio(3, "sntis").reason
+    with pytest.raises(cf.InvalidArgumentError, match=r'top 4 hold .* not finite: "never"'):
         evaluation.portfolio(4, "sntis")
 
 

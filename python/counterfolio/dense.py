@@ -105,7 +105,8 @@ def check_labels(actions: object) -> list[Any] | None:
     if isinstance(actions, str) or not hasattr(actions, "__iter__"):
         text = f"actions must be a list of labels in column order, not {actions!r}"
         raise InvalidArgumentError(text)
-    labels = [x.item() if isinstance(x, np.generic) else x for x in actions]
+    listed = actions.tolist() if hasattr(actions, "tolist") else list(actions)
+    labels = [x.item() if isinstance(x, np.generic) else x for x in listed]
     twice = [x for i, x in enumerate(labels) if x in labels[:i]]
     if not labels or twice:
         what = f"lists {twice[0]!r} twice" if twice else "is empty"

@@ -286,7 +286,7 @@ class Evaluation:
     def _caption(self) -> str:
         s = self.settings
         return (
-            f"{plural(len(s['policies']), 'policy').replace('policys', 'policies')}, "
+            f"{plural(len(s['policies']), 'policy')}, "
             f"{plural(len(s['estimators']), 'estimator')}, {plural(s['n_episodes'], 'episode')}, "
             f"gamma {s['gamma']:g}"
             + (", estimated propensities" if s["propensity_source"] == "estimated" else "")

@@ -279,7 +279,16 @@ class LoggedData:
         """Write every column of the log's source, and the roles, which `read_parquet` then knows.
 
         The file appears whole or not at all.
+
+        Raises
+        ------
+        InvalidArgumentError
+            If the action labels are neither text nor numbers, which the file could not keep.
         """
+        for label in self.roles["actions"] or ():
+            if not isinstance(label, str | int | float):
+                text = f"a file keeps action labels that are text or numbers, not {label!r}"
+                raise InvalidArgumentError(text)
         roles = {**self.roles, "propensity_source": self.propensity_source}
         write_parquet(self._frame(), path, roles)
 
@@ -291,11 +300,8 @@ class LoggedData:
         return _rebuild, (self._frame(), self.roles, self.propensity_source)
 
     def __repr__(self) -> str:
-        propensities = "no" if self.propensity_source is None else self.propensity_source
-        return (
-            f"<LoggedData: {plural(self.n_rows, 'row')} in {plural(self.n_episodes, 'episode')}, "
-            f"{propensities} propensities; .report says what it holds>"
-        )
+        size = f"{plural(self.n_rows, 'row')} in {plural(self.n_episodes, 'episode')}"
+        return f"<LoggedData: {size}, {self.propensity_source or 'no'} propensities; see .report>"
 
     def _repr_html_(self) -> str:
         return self.report._repr_html_()

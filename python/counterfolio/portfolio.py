@@ -11,7 +11,7 @@ import polars as pl
 
 from counterfolio import _core
 from counterfolio.exceptions import InvalidArgumentError
-from counterfolio.text import Column, aligned, html_table, number, suggest, text_table, wrap
+from counterfolio.text import Column, aligned, html_table, number, plural, suggest, text_table, wrap
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -152,8 +152,8 @@ def portfolio(
         if not math.isfinite(value)
     ]:
         text = (
-            f"the top {k} have no finite estimate for {', '.join(unusable)}; choose a smaller k, or "
-            "an estimator that is defined for them"
+            f"the top {k} hold estimates that are not finite: {', '.join(unusable)}; choose a "
+            "smaller k, or an estimator that is defined for them"
         )
         raise InvalidArgumentError(text)
     estimates = np.nan_to_num(values.to_numpy(), nan=0.0, posinf=0.0, neginf=0.0)
@@ -204,13 +204,8 @@ def _reason(
     words = [
         f"Test {', '.join(table['policy'])}.",
         f"The best of them, {table['policy'][leader]}, is estimated {number(abs(gain), 3)} "
-        f"{'above' if gain >= 0 else 'below'} the behavior policy's {number(behavior_value)}, with "
-        f"a standard error of {number(error, 2)}: "
-        + (
-            "more than chance would make."
-            if abs(gain) > TELLING * error
-            else "this log cannot tell it from the behavior policy."
-        ),
+        f"{'above' if gain >= 0 else 'below'} the behavior policy's {number(behavior_value)}, "
+        + _confidence(abs(gain), error),
     ]
     if len(table) > 1 and not math.isnan(error):
         # E of the estimates' variance if all true values were equal: half the mean variance of
@@ -227,9 +222,18 @@ def _reason(
             )
         )
     words.append(
-        "These are plug-in figures: the best of several estimates is too high on average, and "
-        "their spread contains their noise."
+        "These are plug-in figures: the best of several estimates is too high on average"
+        + (", and their spread contains their noise." if len(table) > 1 else ".")
     )
     if undefined:
-        words.append(f"{undefined} undefined estimates rank last.")
+        words.append(f"{plural(undefined, 'policy')} without a defined estimate ranked last.")
     return " ".join(words)
+
+
+def _confidence(gain: float, error: float) -> str:
+    """Say whether a difference is more than chance."""
+    if math.isnan(error):
+        return "and one episode cannot say how sure that is."
+    sure = gain > TELLING * error
+    verdict = "more than chance would make" if sure else "this log cannot tell the two apart"
+    return f"with a standard error of {number(error, 2)}: {verdict}."

@@ -67,15 +67,23 @@ def as_column(name: str, value: Any) -> _core.Column:
             text = f'column "{name}" has shape {value.shape}; pass a one-dimensional array'
             raise InvalidLogError(text)
         value = _series(name, value)
-    return _core.read_column(name, value)
+    try:
+        return _core.read_column(name, value)
+    except (TypeError, NotImplementedError) as error:
+        text = f'column "{name}" cannot be exported as Arrow data: {error}'
+        raise InvalidLogError(text) from error
 
 
 def _series(name: str, values: Any) -> pl.Series:
     try:
-        return pl.Series(name, values)
+        series = pl.Series(name, values)
     except (TypeError, ValueError, pl.exceptions.PolarsError) as error:
         text = f'column "{name}" cannot be read as one column of values: {error}'
         raise InvalidLogError(text) from error
+    if series.dtype == pl.Object:
+        text = f'column "{name}" holds Python objects; cast it first, as in array.astype(float)'
+        raise InvalidLogError(text)
+    return series
 
 
 class Table:

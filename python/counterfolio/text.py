@@ -5,7 +5,6 @@ from __future__ import annotations
 import difflib
 import html
 import math
-import textwrap
 import unicodedata
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -32,7 +31,8 @@ def suggest(name: object, known: Iterable[str]) -> str:
 
 def plural(count: int, noun: str) -> str:
     """Count things, as in "1 row" and "2,000 rows"."""
-    return f"{count:,} {noun if count == 1 else noun + 's'}"
+    many = noun[:-1] + "ies" if noun.endswith("y") else noun + "s"
+    return f"{count:,} {noun if count == 1 else many}"
 
 
 def number(x: float | None, digits: int = 4) -> str:
@@ -108,9 +108,14 @@ def text_table(columns: Sequence[Column], width: int = WIDTH) -> str:
     return "\n".join(rows)
 
 
-def wrap(text: str, indent: str = "") -> str:
-    """Fold a sentence to the width of a terminal."""
-    return textwrap.fill(text, WIDTH, initial_indent=indent, subsequent_indent=" " * len(indent))
+def wrap(text: str) -> str:
+    """Fold a sentence to the width of a terminal; a word too long for a line is cut."""
+    lines = [""]
+    for word in (cut(word, WIDTH) for word in text.split()):
+        if lines[-1] and width_of(lines[-1]) + 1 + width_of(word) > WIDTH:
+            lines.append("")
+        lines[-1] += f" {word}" if lines[-1] else word
+    return "\n".join(lines)
 
 
 def html_table(columns: Sequence[Column], caption: str, notes: Sequence[str] = ()) -> str:

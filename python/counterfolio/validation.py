@@ -213,7 +213,7 @@ def _episode_findings(log: LoggedData, longest: int) -> list[Finding]:
         found.append(
             Finding(
                 "warning",
-                f"there are only {plural(log.n_episodes, 'episode')}",
+                f"the log holds only {plural(log.n_episodes, 'episode')}",
                 "intervals from so few cannot be leaned on",
             )
         )

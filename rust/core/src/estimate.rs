@@ -187,6 +187,8 @@ impl Values {
             Some("weight overflow".into())
         } else if row.value == 0.0 && !exact.is_zero() {
             Some("weight underflow".into())
+        } else if row.standard_error.is_infinite() {
+            Some("standard error overflow".into())
         } else if self.dead_step == Some(0) {
             Some("every importance weight is 0: the policy never takes a logged action".into())
         } else if n == 1 {
