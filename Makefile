@@ -37,6 +37,7 @@ test: $(VENV)/.wheel-ci $(VENV)/.group-test  ## Rust tests of the core, Python t
 bench: $(VENV)/.wheel-release $(VENV)/.group-test $(VENV)/.group-bench  ## time a release build: criterion, then pytest-benchmark
 	cargo bench --package counterfolio-core --bench '*'
 	$(BIN)/pytest benches -m "" --benchmark-only
+	$(BIN)/python benches/test_basic.py
 
 lint: $(VENV)/.wheel-ci $(VENV)/.group-lint  ## formatting, clippy, ruff, mypy, the stub against the built module
 	cargo fmt --all --check

@@ -73,11 +73,7 @@ pub fn evaluate(
     work.fold_blocks(
         blocks,
         || Space::new(policies.len()),
-        // From the end: the last rows of the first pass may still be in cache.
-        |space, block| {
-            let block = blocks - 1 - block;
-            plan.spread_block(block, &values, &narrowed, mean_return, work, space)
-        },
+        |space, block| plan.spread_block(block, &values, &narrowed, mean_return, work, space),
         |block| spread.merge(&block),
     )?;
     let squares = |e: usize, p: usize| spread.squares[(e * size + p) * size + p];

@@ -72,10 +72,10 @@ pub(crate) fn prefetch(values: &[f64], from: usize, rows: usize, distance: usize
     const LINE: usize = 8;
     #[cfg(target_arch = "x86_64")]
     for i in (from..from + rows).step_by(LINE) {
-        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
         let address = values.as_ptr().wrapping_add(i + distance);
         // SAFETY: a hint, which reads nothing and cannot fault, whatever the address.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(address.cast()) };
+        unsafe { _mm_prefetch::<_MM_HINT_T1>(address.cast()) };
     }
     #[cfg(not(target_arch = "x86_64"))]
     let _ = (values, from, rows, distance);

@@ -26,8 +26,12 @@ const BATCH: usize = 8;
 const AHEAD: usize = 4;
 
 struct Queue<T, F> {
+    /// Block that is folded next.
     next: usize,
-    waiting: BTreeMap<usize, T>,
+    /// Results of batches by their first block.
+    waiting: BTreeMap<usize, Vec<T>>,
+    /// Threads that wait for `next` to advance.
+    sleepers: usize,
     failure: Option<(usize, Error)>,
     fold: F,
 }
@@ -68,6 +72,7 @@ impl Work<'_> {
         let queue = Mutex::new(Queue {
             next: 0,
             waiting: BTreeMap::new(),
+            sleepers: 0,
             failure: None,
             fold,
         });
@@ -89,45 +94,54 @@ impl Work<'_> {
             }
             let mut guard = Guard(&stop, &advanced, false);
             let mut space = space();
-            'work: loop {
+            loop {
                 let first = claimed.fetch_add(batch, Ordering::Relaxed);
                 if first >= blocks {
                     break;
                 }
                 let mut state = lock(&queue);
+                state.sleepers += 1;
                 while first >= state.next + AHEAD * batch * threads
                     && first < stop.load(Ordering::Relaxed)
                 {
                     state = advanced.wait(state).unwrap_or_else(PoisonError::into_inner);
                 }
+                state.sleepers -= 1;
                 drop(state);
+                let mut results = Vec::with_capacity(batch);
+                let mut failure = None;
                 for i in first..blocks.min(first + batch) {
                     if i >= stop.load(Ordering::Relaxed) {
-                        break 'work;
+                        break;
                     }
-                    let result = self.check().and_then(|()| map(&mut space, i));
-                    let mut state = lock(&queue);
-                    match result {
-                        Ok(value) => {
-                            state.waiting.insert(i, value);
-                            loop {
-                                let next = state.next;
-                                let Some(value) = state.waiting.remove(&next) else {
-                                    break;
-                                };
-                                (state.fold)(value);
-                                state.next += 1;
-                                self.done.fetch_add(1, Ordering::Relaxed);
-                            }
-                        }
+                    match self.check().and_then(|()| map(&mut space, i)) {
+                        Ok(value) => results.push(value),
                         Err(error) => {
                             stop.fetch_min(i, Ordering::Relaxed);
-                            if state.failure.as_ref().is_none_or(|(j, _)| i < *j) {
-                                state.failure = Some((i, error));
-                            }
+                            failure = Some((i, error));
+                            break;
                         }
                     }
-                    drop(state);
+                }
+                let mut state = lock(&queue);
+                state.waiting.insert(first, results);
+                loop {
+                    let next = state.next;
+                    let Some(results) = state.waiting.remove(&next) else {
+                        break;
+                    };
+                    self.done.fetch_add(results.len(), Ordering::Relaxed);
+                    for value in results {
+                        (state.fold)(value);
+                    }
+                    state.next = next + batch;
+                }
+                if let Some((i, error)) = failure
+                    && state.failure.as_ref().is_none_or(|(j, _)| i < *j)
+                {
+                    state.failure = Some((i, error));
+                }
+                if state.sleepers > 0 {
                     advanced.notify_all();
                 }
             }

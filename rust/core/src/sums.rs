@@ -81,7 +81,7 @@ impl<W: Weight> Moments<W> {
         self.max = self.max.larger(c);
     }
 
-    fn merge(&mut self, other: &Self) {
+    pub(crate) fn merge(&mut self, other: &Self) {
         self.sum = self.sum.plus(other.sum);
         self.squares = self.squares.plus(other.squares);
         self.max = self.max.larger(other.max);

@@ -8,7 +8,7 @@
 
 use crate::lanes::{fill, largest, prefetch, sum_of, vectorise};
 use crate::registry::{ESTIMATORS, Estimator};
-use crate::sums::{Moments, StepSums, Sums};
+use crate::sums::{Moments, Sums};
 use crate::terms::basic::{StepMeans, Tile};
 use crate::weights::Weight;
 
@@ -68,13 +68,14 @@ pub fn add<const DOUBLY_ROBUST: bool>(tile: &Tile, total: &mut Sums<f64>) -> boo
                 squares,
                 max: largest(rho),
             };
-            let mut part = Sums::new(1);
-            part.steps[0] = StepSums { w, wr, wd };
-            part.ended[1] = w;
-            part.last = last;
-            part.last_return = wr;
-            part.discounted = last;
-            total.merge(&part);
+            let step = &mut total.steps[0];
+            step.w += w;
+            step.wr += wr;
+            step.wd += wd;
+            total.ended[1] += w;
+            total.last_return += wr;
+            total.last.merge(&last);
+            total.discounted.merge(&last);
             true
         },
     )
