@@ -1,6 +1,6 @@
 """The seven basic estimators once more, in plain numpy, for tests only.
 
-Written from the formulas (spec/estimators.md sections 1, 2 and 7) and nothing else: it shares no
+Written from the formulas (docs/estimators.md) and nothing else: it shares no
 code with the package. An episode is one row of an (n, T_max) matrix. Past its end it sits in the
 absorbing state: reward, q and v are 0 and the weight is held. That costs n x T_max and makes every
 formula one line. Weights are kept as logarithms until a step's largest has been taken out, so
