@@ -37,7 +37,7 @@ class Case:
         return sum(self.columns[name].sum() for name in names)
 
     def numpy_values(self) -> dict[str, float]:
-        """The incumbent's way: whole columns at a time, values without standard errors."""
+        """SCOPE-RL's way: whole columns at a time, values without standard errors."""
         shape = (-1, self.steps)
         ratio = self.columns["prob"] / self.columns["propensity"]
         w = np.cumprod(ratio.reshape(shape), axis=1)

@@ -369,6 +369,7 @@ def most_threads() -> None:
     tasks = Path("/proc/self/task")
     log = numeric_log()
     evaluate(log)
+    time.sleep(0.5)  # threads that have ended may still be listed
     before = len(list(tasks.iterdir()))
     policies = {f"policy {i}": "p" for i in range(200)}
     worker = threading.Thread(target=cf.evaluate, args=(log, policies))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -76,16 +78,21 @@ class ActionCodes:
             raise InvalidLogError(text)
         return cls(codes, known)
 
+    @cached_property
+    def largest(self) -> int:
+        """Largest position that was logged."""
+        return int(self.codes.max())
+
     def check_width(self, label: str, width: int, error: type[Exception]) -> None:
         """Raise unless an array of `width` columns has one for each action."""
         if self.labels is None:
             # Actions that were never logged have columns too.
-            if (largest := int(self.codes.max())) < width:
+            if self.largest < width:
                 return
             text = (
-                f"{label} has {plural(width, 'column')}, but action {largest} was logged; pass a "
-                "column for each action from 0 on, or actions=[...] to LoggedData.from_frame, "
-                "every label in column order"
+                f"{label} has {plural(width, 'column')}, but action {self.largest} is logged; "
+                "pass a column for each action from 0 on, or actions=[...] to "
+                "LoggedData.from_frame, every label in column order"
             )
         else:
             if width == len(self.labels):
@@ -107,6 +114,9 @@ def check_labels(actions: object) -> list[Any] | None:
         raise InvalidArgumentError(text)
     listed = actions.tolist() if hasattr(actions, "tolist") else list(actions)
     labels = [x.item() if isinstance(x, np.generic) else x for x in listed]
+    if strange := [x for x in labels if not isinstance(x, Hashable)]:
+        text = f"actions lists {strange[0]!r}; pass labels that are text, numbers or dates"
+        raise InvalidArgumentError(text)
     twice = [x for i, x in enumerate(labels) if x in labels[:i]]
     if not labels or twice:
         what = f"lists {twice[0]!r} twice" if twice else "is empty"

@@ -98,21 +98,23 @@ def evaluate(
             "propensity=..., or use the direct method (dm), which needs v alone"
         )
         raise InvalidLogError(text)
-    inputs = [resolve(name, policy, log, needs) for name, policy in described.items()]
+    inputs = [resolve(name, columns, log, needs) for name, columns in described.items()]
     report = _Progress() if sys.stderr is not None and sys.stderr.isatty() else None
-    found = _core.evaluate(
-        log._episodes,
-        log._table.column(log.roles["reward"]),
-        log._propensity,
-        log.roles["action_type"] == "continuous",
-        inputs,
-        names,
-        gamma,
-        threads,
-        report,
-    )
-    if report is not None:
-        report.close()
+    try:
+        found = _core.evaluate(
+            log._episodes,
+            log._table.column(log.roles["reward"]),
+            log._propensity,
+            log.roles["action_type"] == "continuous",
+            inputs,
+            names,
+            gamma,
+            threads,
+            report,
+        )
+    finally:
+        if report is not None:
+            report.close()
     low, high = _core.intervals(
         found["value"],
         found["standard_error"],
@@ -192,7 +194,7 @@ def _check_arguments(
     gamma: object, interval: object, confidence_level: object, alternative: object
 ) -> None:
     def is_number(x: object) -> bool:
-        return isinstance(x, int | float | np.number) and not isinstance(x, bool)
+        return isinstance(x, int | float | np.integer | np.floating) and not isinstance(x, bool)
 
     if not is_number(gamma) or not 0 < gamma <= 1:  # type: ignore[operator]
         text = f"gamma must be in (0, 1], not {gamma!r}"

@@ -150,7 +150,7 @@ class LoggedData:
         if len(rewards) == 0:
             text = f'the log is empty: column "{reward}" has no rows'
             raise InvalidLogError(text)
-        _core.check_column(rewards, "finite", _label(reward))
+        _core.check_column(rewards, "amount", _label(reward))
         _core.check_present(table.column(action), _label(action))
         propensities = None
         if propensity is not None:
@@ -272,7 +272,7 @@ class LoggedData:
             _table=self._table.with_column("propensity", column),
             _propensity=column,
             propensity_source="estimated",
-            roles={**self.roles, "propensity": "propensity"},
+            roles={**self.roles, "propensity": "propensity", "action_probs": None},
         )
 
     def to_parquet(self, path: str | Path) -> None:
@@ -293,7 +293,15 @@ class LoggedData:
         write_parquet(self._frame(), path, roles)
 
     def _frame(self) -> pl.DataFrame:
-        return pl.DataFrame([self._table.series(name) for name in self._table.names])
+        columns = [self._table.series(name) for name in self._table.names]
+        for column in columns:
+            if len(column) != self.n_rows:
+                text = (
+                    f"{_label(column.name)} has {len(column)} rows, but the log has {self.n_rows}; "
+                    "leave it out of the table that the log is made from"
+                )
+                raise InvalidLogError(text)
+        return pl.DataFrame(columns)
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Buffers held by reference do not travel: another process takes the columns again.
@@ -376,7 +384,7 @@ def read_parquet(source: str | Path, **roles: Unpack[Roles]) -> LoggedData:
     if roles or not path.is_file():
         return LoggedData.from_frame(frame, **roles)
     written = json.loads(pl.read_parquet_metadata(path).get(METADATA_KEY, "{}"))
-    if not written:
+    if "propensity_source" not in written:
         return LoggedData.from_frame(frame)
     return _rebuild(frame, written, written.pop("propensity_source"))
 

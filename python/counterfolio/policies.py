@@ -154,7 +154,7 @@ def _ask(name: str, policy: Policy, log: LoggedData) -> NDArray[np.float64]:
 
 
 def resolve(
-    name: str, policy: object, log: LoggedData, needs: Mapping[str, Sequence[str]]
+    name: str, columns: PolicyColumns, log: LoggedData, needs: Mapping[str, Sequence[str]]
 ) -> tuple[str, _core.Column | None, _core.Column | None, _core.Column | None]:
     """Bring a policy to the columns that the core reads.
 
@@ -168,7 +168,6 @@ def resolve(
     InvalidPolicyError
         If an input is missing, unknown or of the wrong shape.
     """
-    columns = describe(name, policy, log)
     given = {key: getattr(columns, key) for key in ("prob", "q", "v")}
     wanted = {key for keys in needs.values() for key in keys}
     if columns.action_probs is not None:

@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 
 from counterfolio import _core
-from counterfolio.exceptions import InvalidLogError
+from counterfolio.exceptions import InvalidLogError, MissingExtraError
 from counterfolio.text import suggest
 
 if TYPE_CHECKING:
@@ -69,6 +69,9 @@ def as_column(name: str, value: Any) -> _core.Column:
         value = _series(name, value)
     try:
         return _core.read_column(name, value)
+    except ImportError as error:
+        text = f'column "{name}": {error}; pip install pyarrow, or pass a numpy array'
+        raise MissingExtraError(text) from error
     except (TypeError, NotImplementedError) as error:
         text = f'column "{name}" cannot be exported as Arrow data: {error}'
         raise InvalidLogError(text) from error

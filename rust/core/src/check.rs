@@ -4,11 +4,16 @@ use crate::column::Column;
 use crate::episode::scan;
 use crate::lanes::vectorise;
 
+/// Largest reward, q or v: its square can still be summed over any log.
+pub const LARGEST: f64 = 1e150;
+
 /// The values a column may hold. All must be finite.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Rule {
-    /// Any finite number: rewards, q, v.
+    /// Any finite number: timesteps.
     Finite,
+    /// Any number up to [`LARGEST`] in size: rewards, q, v.
+    Amount,
     /// A probability of a logged action under the behavior policy: in (0, 1].
     Propensity,
     /// A density of a logged action under the behavior policy: above 0.
@@ -26,6 +31,7 @@ impl Rule {
     fn holds_for(self, x: f64) -> bool {
         match self {
             Self::Finite => x.is_finite(),
+            Self::Amount => x.abs() <= LARGEST,
             Self::Propensity => x > 0.0 && x <= 1.0,
             Self::PropensityDensity => x > 0.0 && x.is_finite(),
             Self::Probability => (0.0..=1.0).contains(&x),
@@ -45,6 +51,7 @@ impl Rule {
         }
         match self {
             Self::Finite => all(values, |x| Self::Finite.holds_for(x)),
+            Self::Amount => all(values, |x| Self::Amount.holds_for(x)),
             Self::Propensity => all(values, |x| Self::Propensity.holds_for(x)),
             Self::PropensityDensity => all(values, |x| Self::PropensityDensity.holds_for(x)),
             Self::Probability => all(values, |x| Self::Probability.holds_for(x)),
@@ -56,6 +63,7 @@ impl Rule {
     fn broken(self) -> &'static str {
         match self {
             Self::Finite => "not finite",
+            Self::Amount => "beyond ±1e150",
             Self::Propensity => "outside (0, 1]",
             Self::PropensityDensity => "0 or negative",
             Self::Probability => "outside [0, 1]",
@@ -84,6 +92,7 @@ impl Rule {
             Self::Density => "a density cannot be negative",
             Self::Flag => "pass booleans",
             Self::Finite => "drop or mend these rows",
+            Self::Amount => "choose a larger unit",
         }
     }
 
@@ -247,12 +256,14 @@ mod tests {
             0.5,
             1.0,
             2.0,
+            1e151,
             f64::NAN,
             f64::INFINITY,
             f64::NEG_INFINITY,
         ];
         for rule in [
             Rule::Finite,
+            Rule::Amount,
             Rule::Propensity,
             Rule::PropensityDensity,
             Rule::Probability,

@@ -15,6 +15,8 @@ const NOTABLE_BIAS: f64 = 0.25;
 const TRUSTED_Z: f64 = 4.0;
 /// Constant weights have no standard error; this much from 1 is no rounding.
 const ROUNDING: f64 = 1e-6;
+/// Squares of smaller values may vanish.
+const FAINT: f64 = 1e-140;
 /// Influence values are rescaled where weights leave 2^±300.
 const PLAIN_EXPONENT: i64 = 300;
 
@@ -189,6 +191,8 @@ impl Values {
             Some("weight underflow".into())
         } else if row.standard_error.is_infinite() {
             Some("standard error overflow".into())
+        } else if row.standard_error == 0.0 && row.value != 0.0 && row.value.abs() < FAINT {
+            Some("standard error underflow".into())
         } else if self.dead_step == Some(0) {
             Some("every importance weight is 0: the policy never takes a logged action".into())
         } else if n == 1 {
@@ -212,17 +216,23 @@ impl Values {
 }
 
 impl Values {
-    /// Final weights have mean 1 if the propensities are right and the log supports the policy.
+    /// Final weights have mean 1 if the propensities are right and the log supports the policy. Said
+    /// only where the effective sample size makes their standard error worth something.
     fn wrong_weights(&self, n: usize) -> Option<String> {
-        let n = n as f64;
-        let (sum, squares) = (self.moments.0.sum.to_f64(), self.moments.0.squares.to_f64());
-        let mean = sum / n;
-        let variance = ((squares / n - mean * mean) / (n - 1.0)).max(0.0);
-        let z = (mean - 1.0) / variance.sqrt();
-        if z.is_nan() || z.abs() <= TRUSTED_Z || (mean - 1.0).abs() <= ROUNDING {
+        let last = &self.moments.0;
+        let size = effective_sample_size(last.sum, last.squares);
+        if size < TRUSTED_SAMPLE {
             return None;
         }
-        Some(if z > 0.0 {
+        let count = n as f64;
+        let mean = last.sum.ratio(Extended::from(count));
+        // n / ESS = 1 + the squared coefficient of variation.
+        let error = mean * ((count / size - 1.0).max(0.0) / (count - 1.0)).sqrt();
+        let off = (mean - 1.0).abs();
+        if !mean.is_finite() || off <= ROUNDING || off <= TRUSTED_Z * error {
+            return None;
+        }
+        Some(if mean > 1.0 {
             format!(
                 "mean weight {mean:.3}, where 1 is expected, is too high by more than chance: wrong \
                  propensities, or columns joined to the wrong rows"
@@ -230,7 +240,8 @@ impl Values {
         } else {
             format!(
                 "mean weight {mean:.3}, where 1 is expected, is too low by more than chance: the \
-                 policy does what the log does not show"
+                 policy does what the log does not show, or its largest weights are too rare to \
+                 be in it"
             )
         })
     }

@@ -11,6 +11,10 @@ use crate::terms::one_step;
 use crate::tiles::{Log, Plan, Policy, Scratch};
 use crate::weights::{Extended, Weight};
 
+/// Blocks that a thread takes at a time, fewer where their results are large.
+const MOST_BLOCKS: usize = 8;
+const BATCH_BYTES: usize = 1 << 20;
+
 /// Everything two passes find.
 #[derive(Debug, Clone)]
 pub struct Evaluation {
@@ -48,8 +52,11 @@ pub fn evaluate(
     let blocks = n.div_ceil(BLOCK);
     let mut totals: Vec<Sums<Extended>> = policies.iter().map(|_| Sums::new(horizon)).collect();
     let mut returns = 0.0;
+    let result_bytes = policies.len() * (horizon + 1) * size_of::<Sums<Extended>>();
+    let batch = (BATCH_BYTES / result_bytes.max(1)).min(MOST_BLOCKS);
     work.fold_blocks(
         blocks,
+        batch,
         Scratch::default,
         |scratch, block| plan.sum_block(block, work, scratch),
         |(sums, sum_of_returns)| {
@@ -72,6 +79,7 @@ pub fn evaluate(
     };
     work.fold_blocks(
         blocks,
+        MOST_BLOCKS,
         || Space::new(policies.len()),
         |space, block| plan.spread_block(block, &values, &narrowed, mean_return, work, space),
         |block| spread.merge(&block),
@@ -85,7 +93,7 @@ pub fn evaluate(
     }
     Ok(Evaluation {
         behavior: behavior(mean_return, squares(0, policies.len()), n),
-        variances: variances(&spread.squares, &values, estimators, n),
+        variances: variances(&spread.squares, &values, &estimates, estimators, n),
         estimates,
     })
 }
@@ -96,7 +104,13 @@ fn exponent(values: &[Values], p: usize, estimator: Estimator) -> i64 {
 }
 
 /// Full matrices of variances from the upper triangles of scaled squares.
-fn variances(squares: &[f64], values: &[Values], estimators: &[Estimator], n: usize) -> Vec<f64> {
+fn variances(
+    squares: &[f64],
+    values: &[Values],
+    estimates: &[Estimate],
+    estimators: &[Estimator],
+    n: usize,
+) -> Vec<f64> {
     let size = values.len() + 1;
     let mut out = vec![f64::NAN; squares.len()];
     if n < 2 {
@@ -107,7 +121,14 @@ fn variances(squares: &[f64], values: &[Values], estimators: &[Estimator], n: us
             for q in p..size {
                 let square = squares[(e * size + p) * size + q] / (n as f64 * (n as f64 - 1.0));
                 let common = exponent(values, p, estimator).max(exponent(values, q, estimator));
-                let value = Extended::new(square, 2 * common).to_f64();
+                let undefined = [p, q].iter().any(|&p| {
+                    p < values.len() && estimates[p * estimators.len() + e].value.is_nan()
+                });
+                let value = if undefined {
+                    f64::NAN
+                } else {
+                    Extended::new(square, 2 * common).to_f64()
+                };
                 out[(e * size + p) * size + q] = value;
                 out[(e * size + q) * size + p] = value;
             }
@@ -254,7 +275,7 @@ impl Plan<'_> {
         }
     }
 
-    /// Second pass over a block: products of influence values.
+    /// Second pass over a block: squares of influence values and of their differences.
     fn spread_block(
         &self,
         block: usize,

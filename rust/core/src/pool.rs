@@ -20,10 +20,8 @@ pub struct Work<'a> {
     pub done: &'a AtomicUsize,
 }
 
-/// Blocks a thread takes at a time: neighbours, so that it reads each column in long stretches.
-const BATCH: usize = 8;
 /// Batches by which a fast thread may run ahead of the slowest: bounds the results in waiting.
-const AHEAD: usize = 4;
+const AHEAD: usize = 2;
 
 struct Queue<T, F> {
     /// Block that is folded next.
@@ -34,6 +32,31 @@ struct Queue<T, F> {
     sleepers: usize,
     failure: Option<(usize, Error)>,
     fold: F,
+}
+
+impl<T, F: FnMut(T)> Queue<T, F> {
+    /// Takes the results of the batch that begins at `first`, and folds all whose turn has come.
+    fn accept(
+        &mut self,
+        first: usize,
+        results: Vec<T>,
+        failure: Option<(usize, Error)>,
+        batch: usize,
+    ) -> usize {
+        self.waiting.insert(first, results);
+        let mut folded = 0;
+        while let Some(results) = self.waiting.remove(&self.next) {
+            folded += results.len();
+            results.into_iter().for_each(&mut self.fold);
+            self.next += batch;
+        }
+        if let Some((i, error)) = failure
+            && self.failure.as_ref().is_none_or(|(j, _)| i < *j)
+        {
+            self.failure = Some((i, error));
+        }
+        folded
+    }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -52,10 +75,12 @@ impl Work<'_> {
 
     /// Computes `map(0..blocks)` and hands each result to `fold` in index order, so that the
     /// outcome does not depend on the number of threads. The error of the lowest block wins. Each
-    /// thread keeps a `space` of its own, whose buffers `map` may use again.
+    /// thread keeps a `space` of its own, whose buffers `map` may use again, and takes up to `batch`
+    /// neighbouring blocks at a time, so that it reads each column in long stretches.
     pub fn fold_blocks<S, T: Send>(
         &self,
         blocks: usize,
+        batch: usize,
         space: impl Fn() -> S + Sync,
         map: impl Fn(&mut S, usize) -> Result<T> + Sync,
         mut fold: impl FnMut(T) + Send,
@@ -80,19 +105,24 @@ impl Work<'_> {
         // Blocks from here on need not be computed: a block before them has failed.
         let stop = AtomicUsize::new(usize::MAX);
         let threads = self.threads.min(blocks);
-        let batch = (blocks / threads).clamp(1, BATCH);
+        let batch = (blocks / threads).clamp(1, batch.max(1));
         let worker = || {
             /// Frees the threads that wait for this one, should it panic.
-            struct Guard<'a>(&'a AtomicUsize, &'a Condvar, bool);
-            impl Drop for Guard<'_> {
+            struct Guard<F: Fn()>(F, bool);
+            impl<F: Fn()> Drop for Guard<F> {
                 fn drop(&mut self) {
-                    if !self.2 {
-                        self.0.store(0, Ordering::Relaxed);
+                    if !self.1 {
+                        (self.0)();
                     }
-                    self.1.notify_all();
                 }
             }
-            let mut guard = Guard(&stop, &advanced, false);
+            let release = || {
+                // Under the lock, or a thread about to sleep would miss it.
+                let _state = lock(&queue);
+                stop.store(0, Ordering::Relaxed);
+                advanced.notify_all();
+            };
+            let mut guard = Guard(release, false);
             let mut space = space();
             loop {
                 let first = claimed.fetch_add(batch, Ordering::Relaxed);
@@ -124,31 +154,19 @@ impl Work<'_> {
                     }
                 }
                 let mut state = lock(&queue);
-                state.waiting.insert(first, results);
-                loop {
-                    let next = state.next;
-                    let Some(results) = state.waiting.remove(&next) else {
-                        break;
-                    };
-                    self.done.fetch_add(results.len(), Ordering::Relaxed);
-                    for value in results {
-                        (state.fold)(value);
-                    }
-                    state.next = next + batch;
-                }
-                if let Some((i, error)) = failure
-                    && state.failure.as_ref().is_none_or(|(j, _)| i < *j)
-                {
-                    state.failure = Some((i, error));
-                }
+                let folded = state.accept(first, results, failure, batch);
+                self.done.fetch_add(folded, Ordering::Relaxed);
                 if state.sleepers > 0 {
                     advanced.notify_all();
                 }
             }
-            guard.2 = true;
+            guard.1 = true;
         };
         std::thread::scope(|scope| {
-            let others: Vec<_> = (1..threads).map(|_| scope.spawn(worker)).collect();
+            // Where the system has no more threads to give, fewer do the work.
+            let others: Vec<_> = (1..threads)
+                .map_while(|_| std::thread::Builder::new().spawn_scoped(scope, worker).ok())
+                .collect();
             worker();
             for other in others {
                 if let Err(panic) = other.join() {
@@ -176,6 +194,7 @@ mod tests {
         let mut seen = Vec::new();
         let result = work.fold_blocks(
             200,
+            8,
             || (),
             |(), i| {
                 if i % 7 == 0 {
@@ -226,6 +245,7 @@ mod tests {
         };
         let _ = work.fold_blocks(
             1000,
+            8,
             || (),
             |(), i| {
                 assert!(i != 5, "on purpose");

@@ -213,8 +213,8 @@ impl<'a> Plan<'a> {
         };
         for (input, values, rule) in [
             (&policy.prob, tile.prob, prob_rule),
-            (&policy.q, tile.q, Rule::Finite),
-            (&policy.v, tile.v, Rule::Finite),
+            (&policy.q, tile.q, Rule::Amount),
+            (&policy.v, tile.v, Rule::Amount),
         ] {
             if !rule.holds(values)
                 && let Some(input) = input

@@ -3,7 +3,8 @@
 //! Products of propensities are never formed: ratios are, and their running product is a
 //! [`Weight`]. Two representations exist. `f64` is what nearly every block of episodes needs. Where
 //! a product leaves 2^±480 the block is run again in [`Extended`], a mantissa with a binary exponent
-//! of its own. Rescaling by powers of two is exact, so both give the same bits where both apply.
+//! of its own. Rescaling by powers of two is exact, so a weight has the same bits
+//! either way.
 
 use std::cmp::Ordering;
 

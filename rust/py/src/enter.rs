@@ -59,14 +59,26 @@ pub(crate) fn enter<T: Send>(
         return finish(py.detach(|| caught(|| job(&work))));
     }
     let (outcome, ready) = (Mutex::new(None), Condvar::new());
+    let job = Mutex::new(Some(job));
+    let run = || {
+        let job = job.lock().unwrap_or_else(PoisonError::into_inner).take();
+        job.map_or_else(
+            || Err("the job was taken twice".into()),
+            |job| caught(|| job(&work)),
+        )
+    };
     let mut interrupt = None;
     let result = py.detach(|| {
         std::thread::scope(|scope| {
-            scope.spawn(|| {
-                let result = caught(|| job(&work));
+            // The job waits in a slot, so that it is still here if no thread can be had for it.
+            let started = std::thread::Builder::new().spawn_scoped(scope, || {
+                let result = run();
                 *outcome.lock().unwrap_or_else(PoisonError::into_inner) = Some(result);
                 ready.notify_one();
             });
+            if started.is_err() {
+                return run();
+            }
             let began = Instant::now();
             let mut slot = outcome.lock().unwrap_or_else(PoisonError::into_inner);
             loop {

@@ -131,7 +131,7 @@ pub(crate) fn check_column(
     label: &str,
 ) -> PyResult<()> {
     let rule = match rule {
-        "finite" => Rule::Finite,
+        "amount" => Rule::Amount,
         "propensity" => Rule::Propensity,
         "propensity density" => Rule::PropensityDensity,
         "flag" => Rule::Flag,

@@ -41,6 +41,9 @@ fn schema_of(capsule: &Bound<PyCapsule>) -> PyResult<Field> {
     let pointer = capsule.pointer_checked(Some(c"arrow_schema"))?;
     // SAFETY: a capsule of this name holds an ArrowSchema, which it keeps until it is dropped.
     let schema = unsafe { pointer.cast::<FFI_ArrowSchema>().as_ref() };
+    if schema.release().is_none() {
+        return Err(consumed());
+    }
     Field::try_from(schema).map_err(arrow_error)
 }
 
@@ -65,12 +68,18 @@ impl Import {
                     && !(array.buffer(1) as usize).is_multiple_of(width.min(8))
             })
         };
-        if let DataType::Struct(fields) = self.field.data_type() {
-            for (i, field) in fields.iter().enumerate().take(array.num_children()) {
-                self.misaligned[i] |= misaligned(field.data_type(), array.child(i));
-            }
-        } else {
-            self.misaligned[0] |= misaligned(self.field.data_type(), &array);
+        let look = || match self.field.data_type() {
+            DataType::Struct(fields) => fields
+                .iter()
+                .enumerate()
+                .take(array.num_children())
+                .map(|(i, field)| misaligned(field.data_type(), array.child(i)))
+                .collect(),
+            data_type => vec![misaligned(data_type, &array)],
+        };
+        let found: Vec<bool> = caught(look).map_err(arrow_error)?;
+        for (flag, found) in self.misaligned.iter_mut().zip(found) {
+            *flag |= found;
         }
         if matches!(self.field.data_type(), DataType::Null) {
             // Some producers give such arrays a buffer, which the importer refuses.
@@ -114,6 +123,10 @@ impl Import {
         let pointer = capsule.pointer_checked(Some(c"arrow_array_stream"))?;
         // SAFETY: a capsule of this name holds an ArrowArrayStream, moved out here.
         let mut stream = unsafe { FFI_ArrowArrayStream::from_raw(pointer.cast().as_ptr()) };
+        // A moved stream is marked by its release callback alone; the others may still be set.
+        if stream.release().is_none() {
+            return Err(consumed());
+        }
         let (Some(get_schema), Some(get_next)) = (stream.get_schema(), stream.get_next()) else {
             return Err(consumed());
         };
