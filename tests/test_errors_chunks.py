@@ -176,3 +176,17 @@ def test_gamma_may_be_an_integer():
 def test_missing_extra_is_an_import_error():
     assert issubclass(cf.MissingExtraError, cf.CounterfolioError)
     assert issubclass(cf.MissingExtraError, ImportError)
+
+
+def test_a_stream_that_another_reader_moved_is_refused():
+    # The reader leaves the stream's callbacks in place and marks it by its release alone.
+    table = pa.table({"action": [0, 1], "reward": [1.0, 2.0], "propensity": [0.5, 0.5]})
+    capsule = table.__arrow_c_stream__()
+    pa.RecordBatchReader._import_from_c_capsule(capsule)
+
+    class Moved:
+        def __arrow_c_stream__(self, requested_schema=None):
+            return capsule
+
+    with pytest.raises(cf.InvalidLogError, match="consumed before"):
+        cf.LoggedData.from_frame(Moved())

@@ -189,8 +189,6 @@ impl Values {
             Some("weight overflow".into())
         } else if row.value == 0.0 && !exact.is_zero() {
             Some("weight underflow".into())
-        } else if row.standard_error.is_infinite() {
-            Some("standard error overflow".into())
         } else if row.standard_error == 0.0 && row.value != 0.0 && row.value.abs() < FAINT {
             Some("standard error underflow".into())
         } else if self.dead_step == Some(0) {

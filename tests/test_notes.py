@@ -1,0 +1,103 @@
+"""Notes: each that the documentation lists is given where it belongs, and only there."""
+
+import re
+from pathlib import Path
+
+import counterfolio as cf
+import numpy as np
+import polars as pl
+import pytest
+
+DOCS = Path(__file__).parents[1] / "docs" / "errors.md"
+
+
+def evaluate(prob, propensity=0.5, reward=None, steps=1, **options):
+    rows = len(prob)
+    rng = np.random.default_rng(0)
+    columns = {
+        "action": np.zeros(rows, dtype=int),
+        "reward": rng.normal(size=rows) if reward is None else np.broadcast_to(reward, rows),
+        "propensity": np.broadcast_to(propensity, rows).astype(float),
+        "episode": np.arange(rows) // steps,
+    }
+    log = cf.LoggedData.from_frame(columns, episode_id="episode")
+    return cf.evaluate(log, {"new": np.asarray(prob, dtype=float)}, **options)
+
+
+def notes(evaluation: cf.Evaluation) -> dict[str, str | None]:
+    rows = evaluation.estimates
+    return dict(zip(rows["estimator"], rows["note"], strict=True))
+
+
+def uniform(rows: int) -> np.ndarray:
+    """Weights that vary, with mean 1."""
+    return np.random.default_rng(1).uniform(0.25, 0.75, size=rows)
+
+
+def few() -> cf.Evaluation:
+    """Fifteen episodes, of which one has far the largest weight and reward."""
+    prob, reward = np.full(15, 0.02), np.zeros(15)
+    prob[0], reward[0] = 1.0, 1.0
+    return evaluate(prob, np.where(prob == 1.0, 0.2, 0.1), reward)
+
+
+CASES = {
+    "undefined: every importance weight is 0": lambda: evaluate(
+        [0.5, 0.0] * 100, steps=2, estimators=["tis", "snpdis"]
+    ),
+    "every importance weight is 0: the policy": lambda: evaluate(
+        np.zeros(100), estimators=["tis", "sntis"]
+    ),
+    "weight overflow": lambda: evaluate(np.ones(60 * 400), 0.1, 1.0, steps=400),
+    "weight underflow": lambda: evaluate(np.full(60 * 400, 0.01), 1.0, 1.0, steps=400),
+    "standard error underflow": lambda: evaluate(uniform(200), 0.5, 1e-200 * uniform(200)),
+    "one episode: no standard error": lambda: evaluate([0.5]),
+    "is below 50": lambda: evaluate(uniform(30)),
+    "of the weight": lambda: evaluate([1.0] + [0.1] * 4999, [0.00125] + [0.1] * 4999),
+    "is too high by more than chance": lambda: evaluate(np.ones(1000), 1 / 34),
+    "is too low by more than chance": lambda: evaluate(np.full(1000, 0.3), 0.5),
+    "self-normalisation biases it": few,
+}
+
+
+@pytest.mark.parametrize("note", CASES)
+def test_a_note_is_given(note):
+    assert any(note in (said or "") for said in notes(CASES[note]()).values())
+
+
+def test_a_policy_that_never_acts_like_the_log():
+    with pytest.raises(cf.InvalidPolicyError, match="never takes the logged actions"):
+        evaluate(np.zeros(100), estimators=["sntis"])
+    said = notes(evaluate(np.zeros(100), estimators=["tis", "sntis"]))
+    assert said["tis"].startswith("every importance weight is 0")
+    assert said["sntis"].startswith("undefined")
+
+
+def test_every_documented_note_has_a_case():
+    table = DOCS.read_text("utf-8").split("| note | value |")[1].split("\n\n")[0]
+    documented = [line.split("|")[1].strip() for line in table.splitlines()[2:]]
+    assert len(documented) >= 10
+    for text in documented:
+        words = [re.sub(r"\(.*?\)", "", part).strip() for part in re.split(r"\.\.|,", text)]
+        assert any(w and (w in case or case in text) for w in words for case in CASES), text
+
+
+@pytest.mark.parametrize("rows", [50, 1000, 30_000])
+def test_sound_logs_are_not_accused(rows):
+    accused = 0
+    for seed in range(100):
+        rng = np.random.default_rng(seed)
+        b = rng.uniform(0.2, 0.8, size=rows)  # of action 1
+        action = rng.random(rows) < b
+        p = 0.5 * b + 0.25
+        said = notes(evaluate(np.where(action, p, 1 - p), np.where(action, b, 1 - b)))
+        accused += any("mean weight" in (note or "") for note in said.values())
+    assert accused <= 1
+
+
+def test_no_number_is_missing_without_a_word():
+    for case in CASES.values():
+        rows = case().estimates
+        numbers = rows["value"].is_finite() & rows["standard_error"].is_finite()
+        assert (numbers | rows["note"].is_not_null()).all()
+        assert rows.schema["note"] == pl.String
