@@ -61,7 +61,37 @@ pub struct Tile<'a> {
     pub returns: &'a [f64],
 }
 
-impl Tile<'_> {
+/// One episode's part of a tile; all of one length but q and v, which are empty where unused.
+struct Steps<'a> {
+    rho: &'a [f64],
+    prob: &'a [f64],
+    propensity: &'a [f64],
+    reward: &'a [f64],
+    q: &'a [f64],
+    v: &'a [f64],
+}
+
+impl<'a> Tile<'a> {
+    #[inline(always)]
+    fn steps<const DOUBLY_ROBUST: bool>(&self, rows: Range<usize>) -> Steps<'a> {
+        let rho = &self.rho[rows.clone()];
+        // Cut to one length once, so that no step has to be checked.
+        let cut = |column: &'a [f64]| &column[rows.clone()][..rho.len()];
+        let (q, v): (&[f64], &[f64]) = if DOUBLY_ROBUST {
+            (cut(self.q), cut(self.v))
+        } else {
+            (&[], &[])
+        };
+        Steps {
+            rho,
+            prob: cut(self.prob),
+            propensity: cut(self.propensity),
+            reward: cut(self.reward),
+            q,
+            v,
+        }
+    }
+
     /// Asks for the rows that stand one tile after these, in every column that is in use.
     #[inline(always)]
     fn prefetch(&self, rows: &Range<usize>) {
@@ -99,12 +129,15 @@ pub fn add<W: Weight, const DOUBLY_ROBUST: bool>(
 ) -> bool {
     for (rows, &g) in tile.rows().zip(tile.returns) {
         tile.prefetch(&rows);
-        let rho = &tile.rho[rows.clone()];
+        let Steps {
+            rho,
+            prob,
+            propensity,
+            reward,
+            q,
+            v,
+        } = tile.steps::<DOUBLY_ROBUST>(rows);
         let length = rho.len();
-        let prob = &tile.prob[rows.clone()][..length];
-        let propensity = &tile.propensity[rows.clone()][..length];
-        let reward = &tile.reward[rows.clone()][..length];
-        let (q, v) = model_columns::<DOUBLY_ROBUST>(tile, rows);
         let steps = &mut sums.steps[..length];
         let power = &discount.power[..length];
         let mut w = W::ONE;
@@ -135,18 +168,6 @@ pub fn add<W: Weight, const DOUBLY_ROBUST: bool>(
             .add(c.plus(w.product(discount.remaining[length])));
     }
     true
-}
-
-#[inline(always)]
-fn model_columns<'a, const DOUBLY_ROBUST: bool>(
-    tile: &Tile<'a>,
-    rows: Range<usize>,
-) -> (&'a [f64], &'a [f64]) {
-    if DOUBLY_ROBUST {
-        (&tile.q[rows.clone()], &tile.v[rows])
-    } else {
-        (&[], &[])
-    }
 }
 
 /// What influence values need to know of the sums of all episodes.
@@ -211,12 +232,15 @@ pub fn influence<W: Weight, const DOUBLY_ROBUST: bool>(
         out.each_mut().map(|psi| &mut psi[at..at + n]);
     for (i, (rows, &g)) in tile.rows().zip(tile.returns).enumerate() {
         tile.prefetch(&rows);
-        let rho = &tile.rho[rows.clone()];
+        let Steps {
+            rho,
+            prob,
+            propensity,
+            reward,
+            q,
+            v,
+        } = tile.steps::<DOUBLY_ROBUST>(rows);
         let length = rho.len();
-        let prob = &tile.prob[rows.clone()][..length];
-        let propensity = &tile.propensity[rows.clone()][..length];
-        let reward = &tile.reward[rows.clone()][..length];
-        let (q, v) = model_columns::<DOUBLY_ROBUST>(tile, rows);
         let power = &discount.power[..length];
         let scale = &means.scale[..length];
         let (mean_r, mean_d) = (&means.r[..length], &means.d[..length]);
