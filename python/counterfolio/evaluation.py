@@ -13,7 +13,7 @@ import polars as pl
 from counterfolio import _core
 from counterfolio import estimators as registry
 from counterfolio.exceptions import InvalidArgumentError
-from counterfolio.files import METADATA_KEY, write_parquet
+from counterfolio.files import METADATA_KEY, check_path, write_parquet
 from counterfolio.policies import BEHAVIOR
 from counterfolio.portfolio import Portfolio, portfolio, ranking, take
 from counterfolio.text import (
@@ -142,8 +142,8 @@ class Evaluation:
         """
         label = self._estimator(estimator)
         known = [*self.policies, BEHAVIOR]
-        for name in (policy, baseline):
-            if name is not None and name not in known:
+        for name in (baseline, *(() if policy is None else (policy,))):
+            if name not in known:
                 text = f"policy {name!r} was not evaluated; {suggest(name, known)}"
                 raise InvalidArgumentError(text)
         first = [policy] if policy is not None else [p for p in self.policies if p != baseline]
@@ -235,6 +235,7 @@ class Evaluation:
         InvalidArgumentError
             If the file is not one that `to_parquet` wrote.
         """
+        path = check_path(path)
         try:
             frame = pl.read_parquet(path)
             metadata = json.loads(pl.read_parquet_metadata(path).get(METADATA_KEY, "{}"))

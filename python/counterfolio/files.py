@@ -8,6 +8,8 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from counterfolio.exceptions import InvalidArgumentError
+
 if TYPE_CHECKING:
     import polars as pl
 
@@ -15,9 +17,20 @@ if TYPE_CHECKING:
 METADATA_KEY = "counterfolio"
 
 
+def check_path(path: object) -> Path:
+    """Raise unless `path` is one."""
+    if not isinstance(path, str | Path):
+        text = f"a path is wanted, not {path!r}"
+        raise InvalidArgumentError(text)
+    return Path(path)
+
+
 def write_parquet(frame: pl.DataFrame, path: str | Path, metadata: dict[str, Any]) -> None:
     """Write a frame and our metadata to a temporary file beside `path`, then rename it."""
-    target = Path(path)
+    target = check_path(path)
+    if not target.parent.is_dir():
+        text = f'the folder "{target.parent}" does not exist; make it first'
+        raise InvalidArgumentError(text)
     handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent)
     os.close(handle)
     try:

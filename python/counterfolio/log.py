@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack
 
 import numpy as np
@@ -20,13 +20,13 @@ from counterfolio.dense import (
     gather,
 )
 from counterfolio.exceptions import InvalidArgumentError, InvalidLogError
-from counterfolio.files import METADATA_KEY, write_parquet
+from counterfolio.files import METADATA_KEY, check_path, write_parquet
 from counterfolio.sources import Frame, Table, as_column, open_table
 from counterfolio.text import plural, suggest
 from counterfolio.validation import LogReport, report
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from pathlib import Path
 
     from numpy.typing import NDArray
 
@@ -141,7 +141,7 @@ class LoggedData:
         if action_probs is not None and not isinstance(action_probs, str):
             table = table.with_column("action_probs", action_probs)
             action_probs = "action_probs"
-        states = (state,) if isinstance(state, str) else tuple(state or ())
+        states = _names(state)
         named = (action, reward, propensity, episode_id, timestep, terminated, truncated)
         for name in (*(n for n in (*named, action_probs) if n is not None), *states):
             table.check(name)
@@ -174,7 +174,7 @@ class LoggedData:
                 "propensity": propensity,
                 "episode_id": episode_id,
                 "timestep": timestep,
-                "state": list(states) or None,
+                "state": states or None,
                 "terminated": terminated,
                 "truncated": truncated,
                 "actions": labels,
@@ -319,6 +319,16 @@ def _label(name: str) -> str:
     return f'column "{name}"'
 
 
+def _names(state: object) -> list[Any]:
+    """List the state columns that were named."""
+    if state is None or isinstance(state, str):
+        return [] if state is None else [state]
+    if not isinstance(state, Sequence):
+        text = f"state must be the name of a column or a list of names, not {state!r}"
+        raise InvalidLogError(text)
+    return list(state)
+
+
 def _check_lengths(table: Table, names: list[str]) -> None:
     """Raise unless all used columns have the length of the first."""
     expected = len(table.column(names[0]))
@@ -374,7 +384,7 @@ def read_parquet(source: str | Path, **roles: Unpack[Roles]) -> LoggedData:
     InvalidLogError
         If there is no such file, or as `LoggedData.from_frame` does.
     """
-    path = Path(source)
+    path = check_path(source)
     pattern = str(path / "**" / "*.parquet") if path.is_dir() else str(path)
     try:
         frame = pl.scan_parquet(pattern, hive_partitioning=path.is_dir() or None).collect()

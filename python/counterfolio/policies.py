@@ -141,7 +141,12 @@ def _ask(name: str, policy: Policy, log: LoggedData) -> NDArray[np.float64]:
         asked: Any = pl.DataFrame(block)
         if numeric:
             asked = np.column_stack([s.to_numpy().astype(np.float64, copy=False) for s in block])
-        found = np.asarray(policy.prob(asked, actions[rows].to_numpy()))
+        answer = policy.prob(asked, actions[rows].to_numpy())
+        try:
+            found = np.asarray(answer)
+        except ValueError as error:
+            text = f'policy "{name}": prob(states, actions) returned no array of numbers: {error}'
+            raise InvalidPolicyError(text) from error
         expected = (rows.stop - rows.start,)
         if found.shape != expected or found.dtype.kind not in "fiub":
             text = (

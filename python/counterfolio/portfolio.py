@@ -33,7 +33,7 @@ def take(rows: pl.DataFrame, which: NDArray[np.integer[Any]]) -> pl.DataFrame:
 
 
 def _scores(rows: pl.DataFrame, score: str) -> pl.Series:
-    if score not in SCORES:
+    if not isinstance(score, str) or score not in SCORES:
         text = f"unknown score {score!r}; {suggest(score, SCORES)}"
         raise InvalidArgumentError(text)
     scores = rows[SCORES[score]]

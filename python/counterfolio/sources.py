@@ -151,7 +151,11 @@ def open_table(frame: Any) -> Table:
         If `frame` is no table.
     """
     if isinstance(frame, pl.LazyFrame):
-        frame = frame.collect()
+        try:
+            frame = frame.collect()
+        except pl.exceptions.PolarsError as error:
+            text = f"the lazy frame cannot be collected: {error}"
+            raise InvalidLogError(text) from error
     if isinstance(frame, pl.DataFrame):
         return Table({name: _getter(frame.get_column, name) for name in frame.columns})
     if is_pandas(frame, "DataFrame"):

@@ -135,9 +135,18 @@ impl Rule {
             offence.count,
             column.len(),
             what,
-            &format!("row {} ({})", offence.row, offence.first),
+            &format!("row {} ({})", offence.row, short(offence.first)),
             advice,
         ))
+    }
+}
+
+/// A number without hundreds of zeros.
+fn short(x: f64) -> String {
+    if x != 0.0 && x.is_finite() && !(1e-5..1e15).contains(&x.abs()) {
+        format!("{x:e}")
+    } else {
+        x.to_string()
     }
 }
 

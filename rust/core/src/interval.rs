@@ -1,7 +1,10 @@
 //! Intervals from a value and its standard error.
 
-use statrs::distribution::{ContinuousCDF, Normal, StudentsT};
+use statrs::distribution::{Continuous, ContinuousCDF, Normal, StudentsT};
 use statrs::function::erf::erfc;
+
+/// Degrees of freedom from which the expansion about the normal distribution is exact to rounding.
+const MANY_DEGREES: f64 = 2000.0;
 
 /// Which side of the value an interval bounds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,10 +29,12 @@ pub enum Reference {
 impl Reference {
     /// Inverse of the distribution function; NaN without degrees of freedom.
     pub fn quantile(self, p: f64) -> f64 {
+        let z = Normal::standard().inverse_cdf(p);
         match self {
-            Self::Normal => Normal::standard().inverse_cdf(p),
+            Self::Normal => z,
+            Self::T(degrees) if degrees > MANY_DEGREES => from_normal(z, degrees),
             Self::T(degrees) => {
-                StudentsT::new(0.0, 1.0, degrees).map_or(f64::NAN, |student| student.inverse_cdf(p))
+                StudentsT::new(0.0, 1.0, degrees).map_or(f64::NAN, |student| polish(&student, p))
             }
         }
     }
@@ -44,6 +49,9 @@ impl Reference {
     ) -> (f64, f64) {
         if value.is_infinite() {
             return (f64::NEG_INFINITY, f64::INFINITY);
+        }
+        if value.is_nan() {
+            return (f64::NAN, f64::NAN);
         }
         let two_sided = alternative == Alternative::TwoSided;
         let p = if two_sided {
@@ -62,6 +70,34 @@ impl Reference {
             Alternative::Less => (f64::NEG_INFINITY, value + half),
         }
     }
+}
+
+/// Quantile of Student's t from that of the normal distribution, for many degrees of freedom, where
+/// the library's distribution function loses digits (Abramowitz & Stegun 1964, 26.7.5).
+fn from_normal(z: f64, degrees: f64) -> f64 {
+    let s = z * z;
+    let terms = [
+        (s + 1.0) * z / 4.0,
+        ((5.0 * s + 16.0) * s + 3.0) * z / 96.0,
+        (((3.0 * s + 19.0) * s + 17.0) * s - 15.0) * z / 384.0,
+        ((((79.0 * s + 776.0) * s + 1482.0) * s - 1920.0) * s - 945.0) * z / 92160.0,
+    ];
+    terms
+        .iter()
+        .rev()
+        .fold(0.0, |sum, term| (sum + term) / degrees)
+        + z
+}
+
+/// Quantile to the last digits of the distribution function: the library's inverse has eight.
+fn polish(student: &StudentsT, p: f64) -> f64 {
+    // In the upper tail, where 1 - p keeps its digits.
+    let tail = p.min(1.0 - p);
+    let mut x = student.inverse_cdf(1.0 - tail);
+    for _ in 0..4 {
+        x += (student.sf(x) - tail) / student.pdf(x);
+    }
+    if p < 0.5 { -x } else { x }
 }
 
 /// Standard normal distribution function.

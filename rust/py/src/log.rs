@@ -39,7 +39,7 @@ impl PyEpisodes {
         match alone(py, || Episodes::from_ids(&column))? {
             Some(Ok(episodes)) => Ok(Self(Arc::new(episodes))),
             Some(Err(back)) => Err(invalid_log(format!(
-                "{label}: {} times an id comes back after its episode closed, first at row {} (the \
+                "{label}: ids come back after their episode closed, {} in all, first at row {} (the \
                  id of the episode that began at row {}); sort the log by episode and timestep, or \
                  give every episode an id of its own",
                 back.count, back.row, back.first_row
