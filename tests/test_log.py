@@ -289,7 +289,7 @@ def test_files_appear_whole_or_not_at_all(tmp_path, monkeypatch):
     (tmp_path / "folder").mkdir()
     with pytest.raises(OSError, match="folder"):
         log_of().to_parquet(tmp_path / "folder")
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(cf.InvalidArgumentError, match="does not exist"):
         log_of().to_parquet(tmp_path / "none" / "log.parquet")
     monkeypatch.chdir(tmp_path)
     log_of({}).to_parquet("log.parquet")
