@@ -119,7 +119,7 @@ impl Episodes {
             }
         }
         offsets.push(ids.len());
-        Some(Ok(Self::Offsets(offsets)))
+        Some(Ok(Self::from_offsets(offsets, ids.len())))
     }
 
     /// From flags: an episode ends at each row where any of the columns is not 0. The last
@@ -142,7 +142,16 @@ impl Episodes {
         if offsets.last() != Some(&rows) {
             offsets.push(rows);
         }
-        Self::Offsets(offsets)
+        Self::from_offsets(offsets, rows)
+    }
+
+    /// A log whose episodes all have one step is a bandit log, however they were marked.
+    fn from_offsets(offsets: Vec<usize>, rows: usize) -> Self {
+        if offsets.len() == rows + 1 {
+            Self::EachRow(rows)
+        } else {
+            Self::Offsets(offsets)
+        }
     }
 
     /// Rows before the last of their episode at which `flag` is not 0: how many, and the first.
@@ -237,6 +246,15 @@ mod tests {
             }))
         );
         assert_eq!(Episodes::from_ids(&Column::from(&[1.0][..])), None);
+    }
+
+    #[test]
+    fn ids_that_never_repeat_make_a_bandit_log() {
+        let episodes = Episodes::from_ids(&integers(&[7, -1, 3]));
+        assert_eq!(episodes, Some(Ok(Episodes::EachRow(3))));
+        let all = [1.0, 1.0];
+        let episodes = Episodes::from_ends(2, &[Column::from(&all[..])]);
+        assert_eq!(episodes, Episodes::EachRow(2));
     }
 
     #[test]
