@@ -190,3 +190,12 @@ def test_a_stream_that_another_reader_moved_is_refused():
 
     with pytest.raises(cf.InvalidLogError, match="consumed before"):
         cf.LoggedData.from_frame(Moved())
+
+
+def test_a_missing_q_value_is_reported_under_its_own_name():
+    table = {"action": [0, 1], "reward": [1.0, 2.0], "propensity": [0.5, 0.5]}
+    q_values = np.array([[0.0, 1.0], [np.nan, 1.0]])  # of an action that was not logged
+    policy = cf.PolicyColumns(action_probs=np.full((2, 2), 0.5), q_values=q_values)
+    log = cf.LoggedData.from_frame(table)
+    with pytest.raises(cf.InvalidPolicyError, match=r'column "q_values": 1 of 2 rows .* row 1;'):
+        cf.evaluate(log, {"new": policy}, ["dr"])

@@ -215,16 +215,33 @@ def gather(
 def gather_values(
     actions: ActionCodes, probs: Any, q_values: Any, label: str, error: type[Exception]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Take q = Q(s_t, a_t) and v = sum_a pi(a|s_t) Q(s_t, a) of each row."""
+    """Take q = Q(s_t, a_t) and v = sum_a pi(a|s_t) Q(s_t, a) of each row.
+
+    Raises
+    ------
+    error
+        If a row holds a value that is not finite, of whichever action.
+    """
     rows = len(actions.codes)
     q, v = np.empty(rows), np.empty(rows)
+    count, first = 0, 0
     for block in blocks(rows):
         dense, values = _read(probs, block), _read(q_values, block)
         if values.shape != dense.shape:
             text = f"{label} has {values.shape[1]} columns, but action_probs has {dense.shape[1]}"
             raise error(text)
+        bad = ~np.isfinite(values).all(axis=1)
+        if bad.any():
+            first = first if count else block.start + int(bad.argmax())
+            count += int(bad.sum())
         q[block] = _logged(values, actions.codes[block])
         v[block] = np.einsum("ij,ij->i", dense, values)
+    if count:
+        text = (
+            f"{label}: {count} of {rows} rows hold a value that is NaN or infinite, first at row "
+            f"{first}; mend the model that made them"
+        )
+        raise error(text)
     return q, v
 
 
