@@ -3,7 +3,7 @@
 use crate::registry::{ESTIMATORS, Estimator};
 use crate::sums::{Discount, Moments, Sums};
 use crate::terms::basic::StepMeans;
-use crate::weights::{Extended, Weight, effective_sample_size};
+use crate::weights::{Extended, Weight, effective_sample_size, mean_weight};
 
 /// Below this effective sample size, or above this share of one episode, an interval is not to be
 /// leaned on.
@@ -13,8 +13,6 @@ const TRUSTED_SHARE: f64 = 0.1;
 const NOTABLE_BIAS: f64 = 0.25;
 /// Standard errors by which the mean weight may differ from 1 before it is called wrong.
 const TRUSTED_Z: f64 = 4.0;
-/// Constant weights have no standard error; this much from 1 is no rounding.
-const ROUNDING: f64 = 1e-6;
 /// Squares of smaller values may vanish.
 const FAINT: f64 = 1e-140;
 /// Influence values are rescaled where weights leave 2^±300.
@@ -222,12 +220,8 @@ impl Values {
         if size < TRUSTED_SAMPLE {
             return None;
         }
-        let count = n as f64;
-        let mean = last.sum.ratio(Extended::from(count));
-        // n / ESS = 1 + the squared coefficient of variation.
-        let error = mean * ((count / size - 1.0).max(0.0) / (count - 1.0)).sqrt();
-        let off = (mean - 1.0).abs();
-        if !mean.is_finite() || off <= ROUNDING || off <= TRUSTED_Z * error {
+        let (mean, z) = mean_weight(last.sum, last.squares, n);
+        if !mean.is_finite() || z.is_nan() || z.abs() <= TRUSTED_Z {
             return None;
         }
         Some(if mean > 1.0 {

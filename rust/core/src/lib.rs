@@ -7,12 +7,15 @@
 
 pub mod check;
 pub mod column;
+pub mod diagnostics;
 pub mod episode;
 pub mod error;
 pub mod estimate;
 pub mod evaluate;
 pub mod interval;
 mod lanes;
+mod pairs;
+pub mod pareto;
 pub mod pool;
 pub mod random;
 pub mod registry;

@@ -275,6 +275,37 @@ pub fn effective_sample_size(sum: Extended, sum_of_squares: Extended) -> f64 {
     sum.product(sum).ratio(sum_of_squares)
 }
 
+/// Below it the squared coefficient of variation is rounding: the weights are constant.
+const CONSTANT: f64 = 1e-13;
+/// Below it the weights are so alike that the mean's own rounding, [`ROUNDING`], may be many
+/// standard errors.
+const ALIKE: f64 = 1e-6;
+/// Probabilities kept in single precision put the mean this far from 1.
+const ROUNDING: f64 = 1e-6;
+
+/// The mean of `n` weights, which is 1 in expectation, and by how many of its standard errors it
+/// differs from 1: NaN for n = 1; infinite where the weights are constant and not 1.
+///
+/// With n / ESS = 1 + cv^2 the standard error is mean sqrt((n / ESS - 1) / (n - 1)), so weights of
+/// any size have their z.
+pub fn mean_weight(sum: Extended, sum_of_squares: Extended, n: usize) -> (f64, f64) {
+    let count = n as f64;
+    let mean = sum.ratio(Extended::from(count));
+    if n < 2 {
+        return (mean, f64::NAN);
+    }
+    let size = effective_sample_size(sum, sum_of_squares);
+    let variation = if size > 0.0 { count / size - 1.0 } else { 0.0 };
+    let z = if variation < ALIKE && (mean - 1.0).abs() <= ROUNDING {
+        0.0
+    } else if variation > CONSTANT {
+        (1.0 - 1.0 / mean) / (variation / (count - 1.0)).sqrt()
+    } else {
+        (mean - 1.0).signum() * f64::INFINITY
+    };
+    (mean, z)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

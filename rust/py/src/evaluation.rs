@@ -23,7 +23,7 @@ type PolicyInput<'py> = (
     Option<PyRef<'py, PyColumn>>,
 );
 
-fn input<'a>(
+pub(crate) fn input<'a>(
     policy: &str,
     column: Option<&'a PyRef<'_, PyColumn>>,
     rows: usize,

@@ -6,6 +6,7 @@
 )]
 
 mod arrow;
+mod diagnostics;
 mod enter;
 mod evaluation;
 mod exceptions;
@@ -17,6 +18,8 @@ mod selection;
 mod _core {
     #[pymodule_export]
     use crate::arrow::{PyColumn, read_column, read_table};
+    #[pymodule_export]
+    use crate::diagnostics::diagnose;
     #[pymodule_export]
     use crate::evaluation::{evaluate, intervals, normal_cdf, registry};
     #[pymodule_export]

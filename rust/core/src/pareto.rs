@@ -1,0 +1,124 @@
+//! Pareto k: how heavy the tail of the importance weights is.
+//!
+//! The excesses of the M = min(floor(n / 5), ceil(3 sqrt n)) largest weights over the next one are
+//! fitted by a generalised Pareto distribution, with the posterior mean of Zhang & Stephens 2009
+//! for its shape, drawn towards 1/2 by the weight of ten observations (Vehtari et al. 2024, PSIS).
+//! Moments of order 1/k and above do not exist: from k = 1/2 on the variance of the weights is in
+//! doubt, above 0.7 standard errors mean nothing.
+
+use std::cmp::Ordering;
+
+/// Fewer different excesses do not make a tail.
+const FEWEST: usize = 5;
+
+/// Shape of the tail of `weights`; NaN where too few different ones exceed the rest.
+pub fn pareto_k(weights: &[f64]) -> f64 {
+    let n = weights.len();
+    let m = (n / 5).min((3.0 * (n as f64).sqrt()).ceil() as usize);
+    if m < FEWEST {
+        return f64::NAN;
+    }
+    let mut sorted = weights.to_vec();
+    let descending = |a: &f64, b: &f64| b.total_cmp(a);
+    let (tail, next, _) = sorted.select_nth_unstable_by(m, descending);
+    let mut excesses: Vec<f64> = tail.iter().map(|w| w - *next).collect();
+    excesses.sort_unstable_by(f64::total_cmp);
+    if excesses[quartile(m)] == 0.0 {
+        // Most are tied with the next one: the tail is what truly exceeds it.
+        excesses.retain(|&x| x > 0.0);
+    }
+    let different = excesses
+        .windows(2)
+        .filter(|w| w[0].total_cmp(&w[1]) == Ordering::Less)
+        .count()
+        + 1;
+    if excesses.len() < FEWEST || different < FEWEST {
+        return f64::NAN;
+    }
+    let m = excesses.len() as f64;
+    (m * shape(&excesses) + 5.0) / (m + 10.0)
+}
+
+/// Position of the first quartile among `m` sorted values.
+fn quartile(m: usize) -> usize {
+    ((m as f64 / 4.0 + 0.5).floor() as usize).max(1) - 1
+}
+
+/// Posterior mean of k of the generalised Pareto distribution, Zhang & Stephens 2009, for positive
+/// values in ascending order.
+fn shape(x: &[f64]) -> f64 {
+    let m = x.len();
+    let points = 30 + (m as f64).sqrt().floor() as usize;
+    let (first, last) = (x[quartile(m)], x[m - 1]);
+    let theta = |j: usize| {
+        let root = (points as f64 / (j as f64 + 0.5)).sqrt();
+        1.0 / last + (1.0 - root) / (3.0 * first)
+    };
+    let k = |theta: f64| x.iter().map(|x| (-theta * x).ln_1p()).sum::<f64>() / m as f64;
+    let likelihood: Vec<f64> = (0..points)
+        .map(|j| {
+            let (theta, k) = (theta(j), k(theta(j)));
+            let scale = if k == 0.0 {
+                m as f64 / x.iter().sum::<f64>()
+            } else {
+                -theta / k
+            };
+            m as f64 * (scale.ln() - k - 1.0)
+        })
+        .collect();
+    let top = likelihood.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    let (mut sum, mut weighted) = (0.0, 0.0);
+    for (j, l) in likelihood.iter().enumerate() {
+        let weight = (l - top).exp();
+        sum += weight;
+        weighted += weight * theta(j);
+    }
+    k(weighted / sum)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Quantiles of a generalised Pareto distribution: a sample without noise.
+    fn pareto(k: f64, n: usize) -> Vec<f64> {
+        (0..n)
+            .map(|i| 1.0 - (i as f64 + 0.5) / n as f64)
+            .map(|u| (u.powf(-k) - 1.0) / k)
+            .collect()
+    }
+
+    #[test]
+    fn finds_the_shape() {
+        for k in [0.2, 0.5, 0.9, 1.5] {
+            let found = shape(&pareto(k, 2000));
+            assert!((found - k).abs() < 0.05, "{found} for {k}");
+            let all = pareto_k(&pareto(k, 100_000));
+            assert!((all - k).abs() < 0.08, "{all} for {k}");
+        }
+    }
+
+    #[test]
+    fn scale_does_not_matter() {
+        let x = pareto(0.7, 5000);
+        let small: Vec<f64> = x.iter().map(|x| x * 2.0_f64.powi(-400)).collect();
+        assert!((pareto_k(&x) - pareto_k(&small)).abs() < 1e-12);
+    }
+
+    #[test]
+    fn no_tail_no_shape() {
+        assert!(pareto_k(&[]).is_nan());
+        assert!(pareto_k(&pareto(0.5, 24)).is_nan());
+        assert!(pareto_k(&[1.0; 1000]).is_nan());
+        let few: Vec<f64> = (0..1000).map(|i| f64::from(i % 4)).collect();
+        assert!(pareto_k(&few).is_nan());
+        assert!(pareto_k(&vec![0.0; 1000]).is_nan());
+    }
+
+    #[test]
+    fn ties_with_the_threshold_do_not_hide_a_tail() {
+        let mut x = vec![1.0; 10_000];
+        x[..40].copy_from_slice(&pareto(1.0, 40).iter().map(|x| x + 2.0).collect::<Vec<_>>());
+        assert!(pareto_k(&x) > 0.4);
+    }
+}
