@@ -112,6 +112,7 @@ WARNINGS = {
     'column "t" skips steps at 3 rows': lambda: log_of(t=put("t", {2: 5, 5: 3, 8: 4})),
     'column "end" is never true': lambda: log_of(without("truncated"), end=NONE),
 }
+SERIOUS = dict.fromkeys(["every reward is 2.5", "every propensity is 1"], "serious")
 NOTES = {
     f"2 of {N} propensities are exactly 1": lambda: log_of(propensity=TWO_ONES),
     f'{EPISODES // 2} episodes end without "end"': lambda: log_of(without("truncated")),
@@ -126,7 +127,7 @@ def test_finding(text):
     report = (WARNINGS | NOTES)[text]().report
     (finding,) = report.findings
     assert text in finding.message
-    assert finding.severity == ("warning" if text in WARNINGS else "info")
+    assert finding.severity == SERIOUS.get(text, "warning" if text in WARNINGS else "info")
     line = f"{finding.severity}: {finding.message}; {finding.advice}."
     assert line in " ".join(repr(report).split())
 

@@ -5,6 +5,7 @@ the candidates, and weigh the return of the shortlist against its risk (SharpeRa
 """
 
 from counterfolio._core import DEBUG_BUILD, __version__
+from counterfolio.diagnostics import Diagnostics
 from counterfolio.estimation import evaluate
 from counterfolio.evaluation import Evaluation
 from counterfolio.exceptions import (
@@ -14,7 +15,8 @@ from counterfolio.exceptions import (
     InvalidPolicyError,
     MissingExtraError,
 )
-from counterfolio.log import LoggedData, read_parquet
+from counterfolio.loading import read_parquet
+from counterfolio.log import LoggedData
 from counterfolio.policies import Policy, PolicyColumns
 from counterfolio.portfolio import Portfolio
 from counterfolio.selection import sharpe_ratio_at_k, top_k
@@ -22,6 +24,7 @@ from counterfolio.validation import LogReport
 
 __all__ = [
     "CounterfolioError",
+    "Diagnostics",
     "Evaluation",
     "InvalidArgumentError",
     "InvalidLogError",

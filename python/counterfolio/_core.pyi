@@ -18,6 +18,7 @@ __all__ = [
     "__version__",
     "check_column",
     "check_present",
+    "diagnose",
     "evaluate",
     "intervals",
     "normal_cdf",
@@ -83,6 +84,32 @@ class Episodes:
 def check_column(column: Column, rule: str, label: str) -> None: ...
 def check_present(column: Column, label: str) -> None: ...
 def summarise_column(column: Column, label: str) -> tuple[float, float, float, float, int, int]: ...
+
+# diagnostics.rs
+
+class _Diagnosis(TypedDict):
+    n_episodes: NDArray[np.float64]
+    effective_sample_size: NDArray[np.float64]
+    mean_weight: NDArray[np.float64]
+    z: NDArray[np.float64]
+    influence_share: NDArray[np.float64]
+    pareto_k: float
+    largest: list[tuple[int, int, float]]
+    low: list[float]
+    high: list[float]
+    in_bin: list[float]
+
+def diagnose(
+    episodes: Episodes,
+    reward: Column,
+    propensity: Column,
+    density: bool,
+    name: str,
+    prob: Column,
+    gamma: float,
+    num_threads: int,
+    progress: Callable[[float], None] | None,
+) -> _Diagnosis: ...
 
 # evaluation.rs
 

@@ -165,7 +165,8 @@ def _even(label: str, dense: pl.Series, error: type[Exception]) -> pl.Series:
     return dense
 
 
-def _read(dense: Any, rows: slice) -> NDArray[np.float64]:
+def read_block(dense: Any, rows: slice) -> NDArray[np.float64]:
+    """Take some rows of what `check_dense` returned."""
     piece = dense[rows]
     values = piece.to_numpy() if isinstance(piece, pl.Series) else piece
     return np.asarray(values, dtype=np.float64)
@@ -192,7 +193,7 @@ def gather(
     out = np.empty(rows)
     count, first, total = 0, 0, 0.0
     for block in blocks(rows):
-        dense = _read(probs, block)
+        dense = read_block(probs, block)
         actions.check_width(label, dense.shape[1], error)
         sums = dense.sum(axis=1)
         bad = ~((dense >= 0).all(axis=1) & (np.abs(sums - 1) <= SUM_TOLERANCE))
@@ -226,7 +227,7 @@ def gather_values(
     q, v = np.empty(rows), np.empty(rows)
     count, first = 0, 0
     for block in blocks(rows):
-        dense, values = _read(probs, block), _read(q_values, block)
+        dense, values = read_block(probs, block), read_block(q_values, block)
         if values.shape != dense.shape:
             text = f"{label} has {values.shape[1]} columns, but action_probs has {dense.shape[1]}"
             raise error(text)
@@ -243,6 +244,26 @@ def gather_values(
         )
         raise error(text)
     return q, v
+
+
+def unsupported_mass(actions: ActionCodes, probs: Any, behavior: Any) -> float:
+    """Mean over rows of the probability that a policy gives to actions the log cannot show.
+
+    Parameters
+    ----------
+    probs, behavior
+        As `check_dense` returns them. Where the behavior policy's probabilities are None, what was
+        never logged counts as what it never takes.
+    """
+    logged = None
+    if behavior is None:
+        width = read_block(probs, slice(0, 1)).shape[1]
+        logged = np.bincount(actions.codes, minlength=width) > 0
+    total = 0.0
+    for block in blocks(len(actions.codes)):
+        shown = read_block(behavior, block) > 0 if logged is None else logged
+        total += float(np.where(shown, 0.0, read_block(probs, block)).sum())
+    return total / len(actions.codes)
 
 
 def _logged(dense: NDArray[np.float64], codes: NDArray[np.integer[Any]]) -> NDArray[np.float64]:

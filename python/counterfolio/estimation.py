@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-import sys
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -12,10 +11,12 @@ import polars as pl
 
 from counterfolio import _core
 from counterfolio import estimators as registry
-from counterfolio.evaluation import ON_POLICY, Evaluation
+from counterfolio.display import ON_POLICY
+from counterfolio.evaluation import Evaluation, Source
 from counterfolio.exceptions import InvalidArgumentError, InvalidLogError, InvalidPolicyError
 from counterfolio.log import LoggedData
 from counterfolio.policies import BEHAVIOR, PolicyColumns, check_policies, describe, resolve
+from counterfolio.progress import progress
 from counterfolio.text import suggest
 
 if TYPE_CHECKING:
@@ -99,8 +100,7 @@ def evaluate(
         )
         raise InvalidLogError(text)
     inputs = [resolve(name, columns, log, needs) for name, columns in described.items()]
-    report = _Progress() if sys.stderr is not None and sys.stderr.isatty() else None
-    try:
+    with progress("evaluating") as report:
         found = _core.evaluate(
             log._episodes,
             log._table.column(log.roles["reward"]),
@@ -112,9 +112,6 @@ def evaluate(
             threads,
             report,
         )
-    finally:
-        if report is not None:
-            report.close()
     low, high = _core.intervals(
         found["value"],
         found["standard_error"],
@@ -162,23 +159,8 @@ def evaluate(
             "conditions_on": "q and v as given" if any("v" in k for k in needs.values()) else None,
         },
         variances=found["variances"].reshape(len(names), size, size),
+        _source=Source(log, described, {name: prob for name, prob, _, _ in inputs}),
     )
-
-
-class _Progress:
-    """A line on a terminal's standard error for what takes longer than two seconds."""
-
-    def __init__(self) -> None:
-        self._shown = False
-
-    def __call__(self, share: float) -> None:
-        self._shown = True
-        sys.stderr.write(f"\rcounterfolio: evaluating {100 * share:3.0f} %")
-        sys.stderr.flush()
-
-    def close(self) -> None:
-        if self._shown:
-            sys.stderr.write("\r\033[K")
 
 
 def _check_log(log: object) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -12,30 +13,37 @@ import polars as pl
 
 from counterfolio import _core
 from counterfolio import estimators as registry
+from counterfolio.diagnostics import Diagnostics, diagnose
+from counterfolio.display import caption, layout
 from counterfolio.exceptions import InvalidArgumentError
-from counterfolio.files import METADATA_KEY, check_path, write_parquet
+from counterfolio.files import METADATA_KEY, check_folder, check_path, write_parquet, write_text
 from counterfolio.policies import BEHAVIOR
-from counterfolio.portfolio import Portfolio, portfolio, ranking, take
-from counterfolio.text import (
-    Column,
-    aligned,
-    count,
-    html_table,
-    plural,
-    suggest,
-    text_table,
-    wrap,
-)
+from counterfolio.portfolio import Portfolio, portfolio, ranking
+from counterfolio.sources import column_values, take
+from counterfolio.text import html_table, suggest, text_table, wrap
+from counterfolio.validation import LogReport
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from numpy.typing import NDArray
 
-#: Rows of a printed table.
-SHOWN = 40
-#: Estimator of the behavior policy's row.
-ON_POLICY = "on_policy"
+    from counterfolio.log import LoggedData
+    from counterfolio.policies import PolicyColumns
+
+#: Leads a report when none is named: a model where there is one, then the smaller spread.
+HEADLINE = ("sndr", "snpdis", "sntis", "dr", "pdis", "tis", "dm")
+
+
+@dataclass(frozen=True, eq=False)
+class Source:
+    """What was evaluated, for what is computed only when asked for."""
+
+    log: LoggedData
+    policies: Mapping[str, PolicyColumns]
+    #: pi(a_t|s_t) as the core reads it; None for a policy that was evaluated without weights.
+    probs: Mapping[str, _core.Column | None]
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -58,6 +66,50 @@ class Evaluation:
     estimates: pl.DataFrame
     settings: dict[str, Any]
     variances: NDArray[np.float64]
+    _source: Source | None = None
+
+    @cached_property
+    def diagnostics(self) -> Diagnostics:
+        """Whether each policy's estimates can be trusted: its weights, and a verdict in words.
+
+        Computed when first asked for.
+
+        Raises
+        ------
+        InvalidArgumentError
+            If the log is gone: a pickle keeps diagnostics only where they were computed before.
+        """
+        source = self._need_source("diagnostics")
+        settings = self.settings
+        return diagnose(
+            source.log, source.policies, source.probs, settings["gamma"], settings["num_threads"]
+        )
+
+    @cached_property
+    def log_report(self) -> LogReport:
+        """The report of the log that was evaluated, with what it says of these policies.
+
+        Raises
+        ------
+        InvalidArgumentError
+            As for `diagnostics`.
+        """
+        source = self._need_source("log_report")
+        probs = {n: column_values(p) for n, p in source.probs.items() if p is not None}
+        return source.log.inspect(policies=probs)
+
+    def _need_source(self, what: str) -> Source:
+        if self._source is None:
+            text = (
+                f"{what} needs the log, which this evaluation no longer holds; ask for {what} "
+                "before pickling it, or save it with to_parquet"
+            )
+            raise InvalidArgumentError(text)
+        return self._source
+
+    def __getstate__(self) -> dict[str, Any]:
+        # The log stays behind; what was computed from it goes along.
+        return {**vars(self), "_source": None}
 
     @property
     def policies(self) -> list[str]:
@@ -221,9 +273,63 @@ class Evaluation:
         variances = self.variances[self.estimators.index(label)]
         return portfolio(self.rows(label), self.behavior_value, variances, k, score, self._interval)
 
+    def to_html(
+        self,
+        path: str | Path,
+        *,
+        estimator: str | None = None,
+        k: int | None = None,
+        truth: Mapping[str, float] | None = None,
+        title: str | None = None,
+    ) -> None:
+        """Write a report for someone who decides: one HTML file that needs nothing else.
+
+        The file appears whole or not at all. Needs the extra `report` (matplotlib and jinja2).
+
+        Parameters
+        ----------
+        path
+            Of the file.
+        estimator
+            Ranks the policies and leads the report. Default: the first evaluated of sndr, snpdis,
+            sntis, dr, pdis, tis, dm.
+        k
+            Size of the shortlist. Default: 3, or the number of policies if that is smaller.
+        truth
+            Policy -> true value, of every policy, where known: adds SharpeRatio@k. The behavior
+            policy's may be given as "behavior"; default: its own mean return.
+        title
+            Heads the report.
+
+        Raises
+        ------
+        MissingExtraError
+            If matplotlib or jinja2 is not installed.
+        InvalidArgumentError
+            If an argument names nothing, or there is no such folder.
+        """
+        from counterfolio.report import render
+
+        target = check_path(path)
+        check_folder(target)
+        name = self._estimator(estimator or self._headline())
+        text = render(self, estimator=name, k=k, truth=truth, title=title)
+        write_text(text, target)
+
+    def _headline(self) -> str:
+        return min(self.estimators, key=HEADLINE.index)
+
     def to_parquet(self, path: str | Path) -> None:
-        """Write estimates, settings and variances; the file appears whole or not at all."""
-        metadata = {"settings": self.settings, "variances": self.variances.tolist()}
+        """Write the estimates with settings, variances, diagnostics and the log's report.
+
+        The file appears whole or not at all; what was not computed yet is computed for it.
+        """
+        metadata = {
+            "settings": self.settings,
+            "variances": self.variances.tolist(),
+            "diagnostics": self.diagnostics.to_dict(),
+            "log_report": self.log_report.to_dict(),
+        }
         write_parquet(self.estimates, path, metadata)
 
     @classmethod
@@ -242,77 +348,29 @@ class Evaluation:
         except (OSError, pl.exceptions.PolarsError) as error:
             text = f'"{path}" cannot be read as Parquet: {error}'
             raise InvalidArgumentError(text) from error
-        if "variances" not in metadata:
+        if "log_report" not in metadata:
             text = f'"{path}" does not hold an Evaluation; pass a file that to_parquet wrote'
             raise InvalidArgumentError(text)
-        return cls(
+        evaluation = cls(
             estimates=frame,
             settings=metadata["settings"],
             variances=np.array(metadata["variances"], dtype=np.float64),
         )
-
-    def _columns(self, rows: pl.DataFrame, marks: list[str]) -> list[Column]:
-        errors = rows["standard_error"].to_list()
-        show = aligned(rows["value"], errors)
-        bounds = zip(rows["ci_low"], rows["ci_high"], strict=True)
-        columns = [
-            Column("policy", rows["policy"].to_list(), left=True),
-            Column("estimator", rows["estimator"].to_list(), left=True),
-            Column("value", [show(x) for x in rows["value"]]),
-            Column("std. error", [show(x) for x in errors]),
-            Column(self._interval, [f"{show(a)} to {show(b)}" for a, b in bounds]),
-            Column("ESS", [count(x) for x in rows["effective_sample_size"]]),
-        ]
-        return [*columns, Column("note", marks)] if any(marks) else columns
-
-    def _wide(self) -> list[Column]:
-        """Values alone, an estimator to a column: for tables that would be too long."""
-        own = self.estimates[:-1]
-        show = aligned(own["value"], own["standard_error"])
-        names = [*self.policies[:SHOWN], BEHAVIOR]
-        blank = [""] * (len(names) - 1)
-        return [
-            Column("policy", names, left=True),
-            *(
-                Column(e, [*(show(x) for x in self.rows(e)["value"][:SHOWN]), ""])
-                for e in self.estimators
-            ),
-            Column(ON_POLICY, [*blank, show(self.behavior_value)]),
-        ]
+        vars(evaluation).update(
+            diagnostics=Diagnostics.from_dict(metadata["diagnostics"]),
+            log_report=LogReport.from_dict(metadata["log_report"]),
+        )
+        return evaluation
 
     @property
     def _interval(self) -> str:
         return f"{100 * self.settings['confidence_level']:g} % interval"
 
-    def _caption(self) -> str:
-        s = self.settings
-        return (
-            f"{plural(len(s['policies']), 'policy')}, "
-            f"{plural(len(s['estimators']), 'estimator')}, {plural(s['n_episodes'], 'episode')}, "
-            f"gamma {s['gamma']:g}"
-            + (", estimated propensities" if s["propensity_source"] == "estimated" else "")
-        )
-
-    def _table(self) -> tuple[list[Column], list[str]]:
-        if len(self.estimates) > SHOWN:
-            lines = ["Values alone; .estimates has their errors, intervals and notes."]
-            if hidden := len(self.policies) - SHOWN:
-                lines += [f"{hidden} more policies there."] if hidden > 0 else []
-            if noted := int(self.estimates["note"].is_not_null().sum()):
-                lines.append(f"{plural(noted, 'row')} there with a note: read it before the value.")
-            return self._wide(), lines
-        notes = list(dict.fromkeys(self.estimates["note"].drop_nulls()))
-        marks = [
-            f"[{notes.index(note) + 1}]" if note is not None else ""
-            for note in self.estimates["note"]
-        ]
-        lines = [f"[{i}] {note}" for i, note in enumerate(notes, 1)]
-        return self._columns(self.estimates, marks), lines
-
     def __repr__(self) -> str:
-        columns, lines = self._table()
-        return "\n".join([self._caption(), text_table(columns), *(wrap(line) for line in lines)])
+        columns, lines = layout(self.estimates, self.settings, self._interval)
+        parts = [caption(self.settings), text_table(columns), *(wrap(line) for line in lines)]
+        return "\n".join(parts)
 
     def _repr_html_(self) -> str:
-        columns, lines = self._table()
-        return html_table(columns, self._caption(), lines)
+        columns, lines = layout(self.estimates, self.settings, self._interval)
+        return html_table(columns, caption(self.settings), lines)

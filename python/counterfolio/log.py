@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack
+from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 import numpy as np
 import polars as pl
@@ -19,8 +18,9 @@ from counterfolio.dense import (
     check_labels,
     gather,
 )
-from counterfolio.exceptions import InvalidArgumentError, InvalidLogError
-from counterfolio.files import METADATA_KEY, check_path, write_parquet
+from counterfolio.episodes import check_lengths, column_label, find_episodes
+from counterfolio.exceptions import InvalidArgumentError, InvalidLogError, InvalidPolicyError
+from counterfolio.files import write_parquet
 from counterfolio.sources import Frame, Table, as_column, open_table
 from counterfolio.text import plural, suggest
 from counterfolio.validation import LogReport, report
@@ -145,25 +145,27 @@ class LoggedData:
         named = (action, reward, propensity, episode_id, timestep, terminated, truncated)
         for name in (*(n for n in (*named, action_probs) if n is not None), *states):
             table.check(name)
-        _check_lengths(table, [n for n in (reward, action, *named[2:], *states) if n is not None])
+        check_lengths(table, [n for n in (reward, action, *named[2:], *states) if n is not None])
         rewards = table.column(reward)
         if len(rewards) == 0:
             text = f'the log is empty: column "{reward}" has no rows'
             raise InvalidLogError(text)
-        _core.check_column(rewards, "amount", _label(reward))
-        _core.check_present(table.column(action), _label(action))
+        _core.check_column(rewards, "amount", column_label(reward))
+        _core.check_present(table.column(action), column_label(action))
         propensities = None
         if propensity is not None:
             propensities = table.column(propensity)
             rule = "propensity" if action_type == "discrete" else "propensity density"
-            _core.check_column(propensities, rule, _label(propensity))
+            _core.check_column(propensities, rule, column_label(propensity))
         flags = [name for name in (terminated, truncated) if name is not None]
         for name in flags:
-            _core.check_column(table.column(name), "flag", _label(name))
-        episodes = _find_episodes(table, len(rewards), episode_id, flags)
-        facts = {name: episodes.check_ends(table.column(name), _label(name)) for name in flags}
+            _core.check_column(table.column(name), "flag", column_label(name))
+        episodes = find_episodes(table, len(rewards), episode_id, flags)
+        facts = {
+            name: episodes.check_ends(table.column(name), column_label(name)) for name in flags
+        }
         if timestep is not None:
-            facts["gaps"] = episodes.check_timesteps(table.column(timestep), _label(timestep))
+            facts["gaps"] = episodes.check_timesteps(table.column(timestep), column_label(timestep))
         log = cls(
             _table=table,
             _episodes=episodes,
@@ -188,7 +190,7 @@ class LoggedData:
 
     def _with_action_probs(self, name: str) -> LoggedData:
         """Take propensities from the behavior policy's dense probabilities, or check them."""
-        label = _label(name)
+        label = column_label(name)
         if self.roles["action_type"] != "discrete":
             text = f'{label}: dense probabilities need action_type="discrete"'
             raise InvalidLogError(text)
@@ -223,7 +225,63 @@ class LoggedData:
     @cached_property
     def report(self) -> LogReport:
         """What was checked, what the log holds and what looks wrong."""
-        return report(self)
+        return self.inspect()
+
+    def inspect(
+        self,
+        policies: Mapping[str, object] | None = None,
+        *,
+        segments: Sequence[str] | None = None,
+        time: str | None = None,
+    ) -> LogReport:
+        """Look at the log, and at what candidates do with it, before anything is evaluated.
+
+        Parameters
+        ----------
+        policies
+            Name -> column name or array of pi(a_t|s_t), or array of pi(.|s_t) of shape (n_rows,
+            n_actions). Default: none; `Evaluation.log_report` knows those that were evaluated.
+        segments
+            Columns by whose values (on an episode's first row) returns are compared. Default: up to
+            five text, category or flag columns of 2 to 20 values.
+        time
+            Column by which the log is put in order of time. Default: the first column of dates or
+            times that has no other part, else the order of the rows.
+
+        Raises
+        ------
+        InvalidLogError
+            If there is no such column.
+        InvalidPolicyError
+            If a policy is none of these, or has another number of rows.
+        """
+        for name in (*(segments or ()), *(() if time is None else (time,))):
+            self._table.check(name)
+        probs = {name: self._probs(name, policy) for name, policy in (policies or {}).items()}
+        return report(self, probs, segments, time)
+
+    def _probs(self, name: str, policy: object) -> NDArray[np.float64]:
+        """Take pi(a_t|s_t) of a policy that is a column or an array."""
+        what = f'policy "{name}"'
+        if isinstance(policy, str):
+            policy = self._table.series(policy)
+        values = np.asarray(policy)
+        if values.ndim == 2 and values.dtype.kind in "fiub":
+            dense = check_dense(what, values, self.n_rows, InvalidPolicyError)
+            return gather(self.action_codes, dense, what, InvalidPolicyError)
+        if values.shape != (self.n_rows,) or values.dtype.kind not in "fiub":
+            text = (
+                f"{what} holds {values.dtype} of shape {values.shape}; pass one probability for "
+                f"each of {self.n_rows} rows, or evaluate it and see evaluation.log_report"
+            )
+            raise InvalidPolicyError(text)
+        return values.astype(np.float64, copy=False)
+
+    @property
+    def used(self) -> set[str]:
+        """Names of the columns that have a part in the log."""
+        parts = {v for k, v in self.roles.items() if isinstance(v, str) and k != "action_type"}
+        return parts | set(self.roles["state"] or ())
 
     @cached_property
     def action_codes(self) -> ActionCodes:
@@ -266,7 +324,7 @@ class LoggedData:
             raise InvalidLogError(text)
         discrete = self.roles["action_type"] == "discrete"
         rule = "propensity" if discrete else "propensity density"
-        _core.check_column(column, rule, _label("propensity"))
+        _core.check_column(column, rule, column_label("propensity"))
         return replace(
             self,
             _table=self._table.with_column("propensity", column),
@@ -297,15 +355,15 @@ class LoggedData:
         for column in columns:
             if len(column) != self.n_rows:
                 text = (
-                    f"{_label(column.name)} has {len(column)} rows, but the log has {self.n_rows}; "
-                    "leave it out of the table that the log is made from"
+                    f"{column_label(column.name)} has {len(column)} rows, but the log has "
+                    f"{self.n_rows}; leave it out of the table that the log is made from"
                 )
                 raise InvalidLogError(text)
         return pl.DataFrame(columns)
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Buffers held by reference do not travel: another process takes the columns again.
-        return _rebuild, (self._frame(), self.roles, self.propensity_source)
+        return rebuild, (self._frame(), self.roles, self.propensity_source)
 
     def __repr__(self) -> str:
         size = f"{plural(self.n_rows, 'row')} in {plural(self.n_episodes, 'episode')}"
@@ -313,10 +371,6 @@ class LoggedData:
 
     def _repr_html_(self) -> str:
         return self.report._repr_html_()
-
-
-def _label(name: str) -> str:
-    return f'column "{name}"'
 
 
 def _names(state: object) -> list[Any]:
@@ -329,77 +383,7 @@ def _names(state: object) -> list[Any]:
     return list(state)
 
 
-def _check_lengths(table: Table, names: list[str]) -> None:
-    """Raise unless all used columns have the length of the first."""
-    expected = len(table.column(names[0]))
-    for name in names[1:]:
-        if (length := len(table.column(name))) != expected:
-            text = (
-                f'{_label(name)} has {length} rows, but column "{names[0]}" has {expected}; '
-                "pass columns of one length"
-            )
-            raise InvalidLogError(text)
-
-
-def _encode(ids: pl.Series) -> pl.Series:
-    """Encode text or categories as integers; categories of numbers are numbers here already."""
-    if ids.dtype == pl.String:
-        ids = ids.cast(pl.Categorical)
-    return ids.to_physical()
-
-
-def _find_episodes(
-    table: Table, rows: int, episode_id: str | None, flags: list[str]
-) -> _core.Episodes:
-    if episode_id is not None:
-        ids = table.column(episode_id)
-        _core.check_present(ids, _label(episode_id))
-        if not ids.is_ordinal:
-            if not ids.is_text:
-                text = (
-                    f"{_label(episode_id)} holds {ids.dtype}, which cannot name episodes; cast it "
-                    "to integers or text"
-                )
-                raise InvalidLogError(text)
-            ids = as_column(episode_id, _encode(table.series(episode_id)))
-        return _core.Episodes.from_ids(ids, _label(episode_id))
-    if flags:
-        return _core.Episodes.from_ends(rows, [(_label(n), table.column(n)) for n in flags])
-    return _core.Episodes.each_row(rows)
-
-
-def read_parquet(source: str | Path, **roles: Unpack[Roles]) -> LoggedData:
-    """Read a log from Parquet into memory.
-
-    Parameters
-    ----------
-    source
-        A file, a folder (Hive partitions become columns) or a glob; files are read in the order of
-        their names. Every column is read, so that policies can be named afterwards.
-    **roles
-        As in `LoggedData.from_frame`. A file that `LoggedData.to_parquet` wrote needs none.
-
-    Raises
-    ------
-    InvalidLogError
-        If there is no such file, or as `LoggedData.from_frame` does.
-    """
-    path = check_path(source)
-    pattern = str(path / "**" / "*.parquet") if path.is_dir() else str(path)
-    try:
-        frame = pl.scan_parquet(pattern, hive_partitioning=path.is_dir() or None).collect()
-    except (OSError, pl.exceptions.PolarsError) as error:
-        text = f'the log "{source}" cannot be read as Parquet: {error}'
-        raise InvalidLogError(text) from error
-    if roles or not path.is_file():
-        return LoggedData.from_frame(frame, **roles)
-    written = json.loads(pl.read_parquet_metadata(path).get(METADATA_KEY, "{}"))
-    if "propensity_source" not in written:
-        return LoggedData.from_frame(frame)
-    return _rebuild(frame, written, written.pop("propensity_source"))
-
-
-def _rebuild(
+def rebuild(
     frame: pl.DataFrame,
     roles: dict[str, Any],
     propensity_source: Literal["logged", "estimated"] | None,

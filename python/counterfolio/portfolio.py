@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import polars as pl
 
 from counterfolio import _core
 from counterfolio.exceptions import InvalidArgumentError
+from counterfolio.sources import take
 from counterfolio.text import Column, aligned, html_table, number, plural, suggest, text_table, wrap
 
 if TYPE_CHECKING:
@@ -22,14 +23,6 @@ TELLING = 1.96
 SHOWN = ("value", "standard_error", "ci_low", "ci_high", "note")
 #: Column of `Evaluation.estimates` that each score ranks by.
 SCORES = {"value": "value", "lower": "ci_low"}
-
-
-def take(rows: pl.DataFrame, which: NDArray[np.integer[Any]]) -> pl.DataFrame:
-    """Take rows by number, column by column.
-
-    After a fork polars' own way would wait for threads that no longer exist.
-    """
-    return pl.DataFrame({name: rows[name].gather(which) for name in rows.columns})
 
 
 def _scores(rows: pl.DataFrame, score: str) -> pl.Series:

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import TypeAlias
 
+    from numpy.typing import NDArray
+
 
 class ArrowStreamExportable(Protocol):
     """An object that exports a stream of Arrow arrays or record batches."""
@@ -75,6 +77,19 @@ def as_column(name: str, value: Any) -> _core.Column:
     except (TypeError, NotImplementedError) as error:
         text = f'column "{name}" cannot be exported as Arrow data: {error}'
         raise InvalidLogError(text) from error
+
+
+def column_values(column: _core.Column) -> NDArray[Any]:
+    """Take a column that the core reads as a numpy array, of the same buffers where it can be."""
+    return pl.DataFrame(column).to_series().to_numpy()
+
+
+def take(rows: pl.DataFrame, which: NDArray[np.integer[Any]]) -> pl.DataFrame:
+    """Take rows by number, column by column.
+
+    After a fork polars' own way would wait for threads that no longer exist.
+    """
+    return pl.DataFrame({name: rows[name].gather(which) for name in rows.columns})
 
 
 def _series(name: str, values: Any) -> pl.Series:

@@ -2,54 +2,39 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import polars as pl
 
-from counterfolio import _core
+from counterfolio.calibration import (
+    SCHEMA,
+    Actions,
+    action_table,
+    calibration_findings,
+    candidate_findings,
+)
+from counterfolio.findings import SEVERITIES, Finding, Summary, basic_findings, summarise
+from counterfolio.rows import row_findings
+from counterfolio.segments import BY_SEGMENT, OVER_TIME, Returns, by_segment, over_time
+from counterfolio.sources import column_values, take
 from counterfolio.text import Column, html_table, number, plural, text_table, wrap
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from numpy.typing import NDArray
+
     from counterfolio.log import LoggedData
 
-#: Below this many episodes no interval is worth much.
-FEW_EPISODES = 50
-#: Propensities below this give single rows enormous weights.
-SMALL_PROPENSITY = 1e-4
+#: Actions, and values of a segment column, that are printed.
+SHOWN = 8
+VALUES_SHOWN = 3
+BARS = "▁▂▃▄▅▆▇█"
 
 
-@dataclass(frozen=True)
-class Finding:
-    """Something in the log that a careful reader would ask about.
-
-    Attributes
-    ----------
-    severity : {"info", "warning"}
-        "warning" where results are probably wrong if the finding is not intended.
-    message, advice : str
-        What was seen, and what to do.
-    """
-
-    severity: Literal["info", "warning"]
-    message: str
-    advice: str
-
-
-@dataclass(frozen=True)
-class Summary:
-    """A column in a few numbers; `std` has ddof 1."""
-
-    name: str
-    min: float
-    max: float
-    mean: float
-    std: float
-    ones: int
-    zeros: int
-
-
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, repr=False, eq=False)
 class LogReport:
     """What a log holds, what was checked, and what looks wrong.
 
@@ -64,7 +49,18 @@ class LogReport:
     checks : list of str
         What holds, in words.
     findings : list of Finding
-        What looks wrong.
+        What looks wrong, the gravest first.
+    actions : polars.DataFrame or None
+        The logged actions, the commonest first: action, n_rows, share, mean_propensity;
+        inverse_mean, the sum of 1 / propensity over its rows divided by all rows, which is 1 where
+        propensities are right and the action was always available; z, by how many standard errors
+        that differs from 1. None for continuous actions.
+    over_time : polars.DataFrame
+        Mean undiscounted return in slices of as many episodes each: slice, first, last, n_episodes,
+        mean_return, standard_error. Empty for fewer than 40 episodes.
+    by_segment : polars.DataFrame
+        The same by the values of some columns: column, value, n_episodes, mean_return,
+        standard_error.
     """
 
     n_rows: int
@@ -73,8 +69,50 @@ class LogReport:
     summaries: list[Summary]
     checks: list[str]
     findings: list[Finding]
+    actions: pl.DataFrame | None
+    over_time: pl.DataFrame
+    by_segment: pl.DataFrame
 
-    def _caption(self) -> str:
+    def to_dict(self) -> dict[str, Any]:
+        """Give everything as lists, for JSON."""
+
+        def lists(frame: pl.DataFrame | None) -> dict[str, list[Any]] | None:
+            return None if frame is None else frame.to_dict(as_series=False)
+
+        return {
+            "n_rows": self.n_rows,
+            "n_episodes": self.n_episodes,
+            "lengths": self.lengths,
+            "summaries": [asdict(x) for x in self.summaries],
+            "checks": self.checks,
+            "findings": [asdict(x) for x in self.findings],
+            "actions": lists(self.actions),
+            "over_time": lists(self.over_time),
+            "by_segment": lists(self.by_segment),
+        }
+
+    @classmethod
+    def from_dict(cls, fields: Mapping[str, Any]) -> LogReport:
+        """Make it again from `to_dict`."""
+        actions = fields["actions"]
+        return cls(
+            **{
+                **fields,
+                "summaries": [Summary(**x) for x in fields["summaries"]],
+                "findings": [Finding(**x) for x in fields["findings"]],
+                "actions": None if actions is None else pl.DataFrame(actions, schema=SCHEMA),
+                "over_time": pl.DataFrame(fields["over_time"], schema=OVER_TIME),
+                "by_segment": pl.DataFrame(fields["by_segment"], schema=BY_SEGMENT),
+            }
+        )
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, LogReport) and self.to_dict() == other.to_dict()
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def caption(self) -> str:
+        """Say how large the log is."""
         lengths = self.lengths
         spread = (
             f"{plural(int(lengths['min']), 'step')} each"
@@ -84,7 +122,7 @@ class LogReport:
         rows, episodes = plural(self.n_rows, "row"), plural(self.n_episodes, "episode")
         return f"Log of {rows} in {episodes} ({spread})"
 
-    def _columns(self) -> list[Column]:
+    def _summary_columns(self) -> list[Column]:
         s = self.summaries
         return [
             Column("column", [x.name for x in s], left=True),
@@ -96,26 +134,97 @@ class LogReport:
             Column("ones", [f"{x.ones:,}" for x in s]),
         ]
 
+    def _tables(self) -> list[tuple[str, list[Column]]]:
+        """Captions and tables below the summary."""
+        tables = []
+        if self.actions is not None and len(self.actions) > 1:
+            t = self.actions[:SHOWN]
+            rest = f", {SHOWN} commonest" if len(self.actions) > SHOWN else ""
+            columns = [
+                Column("action", t["action"].to_list(), left=True),
+                Column("rows", [f"{x:,}" for x in t["n_rows"]]),
+                Column("share", [f"{x:.2%}" for x in t["share"]]),
+                Column("propensity", [number(x, 3) for x in t["mean_propensity"]]),
+                Column("sum 1/b : n", [number(x, 4) for x in t["inverse_mean"]]),
+                Column("z", [number(None if x is None else round(x, 1), 3) for x in t["z"]]),
+            ]
+            caption = f"{plural(len(self.actions), 'action')}{rest} (sum 1/b : n should be 1)"
+            tables.append((caption, [c for c in columns if any(c.cells)]))
+        if len(self.by_segment):
+            names = self.by_segment["column"].to_list()
+            commonest = [i for i, name in enumerate(names) if i - names.index(name) < VALUES_SHOWN]
+            t = take(self.by_segment, np.array(commonest))
+            rest = f", the {VALUES_SHOWN} commonest values" if len(t) < len(self.by_segment) else ""
+            columns = [
+                Column("column", t["column"].to_list(), left=True),
+                Column("value", t["value"].to_list(), left=True),
+                Column("episodes", [f"{x:,}" for x in t["n_episodes"]]),
+                Column("mean return", [number(x) for x in t["mean_return"]]),
+                Column("std. error", [number(x, 2) for x in t["standard_error"]]),
+            ]
+            tables.append((f"By segment{rest}", columns))
+        return tables
+
     def _lines(self) -> list[str]:
-        checked = "Checked: " + "; ".join(self.checks) + "."
+        lines = []
+        if len(self.over_time):
+            means = self.over_time["mean_return"].to_list()
+            low, high = min(means), max(means)
+            step = (high - low) / (len(BARS) - 1)
+            bars = "".join(BARS[round((m - low) / step) if step > 0 else 0] for m in means)
+            first, last = self.over_time["first"][0], self.over_time["last"][-1]
+            error = number(self.over_time["standard_error"][0], 2)
+            lines.append(
+                f"Mean return from {first} to {last}: {bars} ({number(low, 3)} to "
+                f"{number(high, 3)}, standard error of each {error})"
+            )
+        lines.append("Checked: " + "; ".join(self.checks) + ".")
         found = [f"{f.severity}: {f.message}; {f.advice}." for f in self.findings]
-        return [checked, *(found or ["Nothing looks wrong."])]
+        return [*lines, *(found or ["Nothing looks wrong."])]
 
     def __repr__(self) -> str:
-        lines = [wrap(line) for line in self._lines()]
-        return "\n".join([wrap(self._caption()), text_table(self._columns()), *lines])
+        parts = [wrap(self.caption()), text_table(self._summary_columns())]
+        for caption, columns in self._tables():
+            parts += [wrap(caption), text_table(columns)]
+        return "\n".join([*parts, *(wrap(line) for line in self._lines())])
 
     def _repr_html_(self) -> str:
-        return html_table(self._columns(), self._caption(), self._lines())
+        *tables, (caption, columns) = [(self.caption(), self._summary_columns()), *self._tables()]
+        html = [html_table(columns, caption) for caption, columns in tables]
+        return "".join([*html, html_table(columns, caption, self._lines())])
 
 
-def report(log: LoggedData) -> LogReport:
-    """Summarise a log that has passed its checks."""
+def report(
+    log: LoggedData,
+    probs: Mapping[str, NDArray[Any]],
+    segments: Sequence[str] | None,
+    time: str | None,
+) -> LogReport:
+    """Look at a log that has passed its checks; see `LoggedData.inspect`.
+
+    Parameters
+    ----------
+    probs
+        Policy -> pi(a_t|s_t), one for each row.
+    """
     lengths = log._episodes.lengths()
     roles = log.roles
-    reward = _summary(log._table.column(roles["reward"]), roles["reward"])
+    reward = summarise(log._table.column(roles["reward"]), roles["reward"])
     name = roles["propensity"] or "propensity"
-    propensity = None if log._propensity is None else _summary(log._propensity, name)
+    propensity = None if log._propensity is None else summarise(log._propensity, name)
+    findings = basic_findings(log, reward, propensity, int(lengths.max()))
+    actions, table = Actions.of(log), None
+    if actions is not None:
+        logged = None
+        if log._propensity is not None:
+            logged = column_values(log._propensity).astype(np.float64, copy=False)
+        table = action_table(actions, logged)
+        findings += calibration_findings(log, actions, table)
+        findings += candidate_findings(log, actions, probs)
+    returns = Returns(log)
+    slices, drift = over_time(log, returns, time)
+    parts, differing = by_segment(log, returns, segments)
+    findings += [*drift, *differing, *row_findings(log)]
     return LogReport(
         n_rows=log.n_rows,
         n_episodes=log.n_episodes,
@@ -127,16 +236,11 @@ def report(log: LoggedData) -> LogReport:
         },
         summaries=[reward] if propensity is None else [reward, propensity],
         checks=_checks(log),
-        findings=[
-            *_reward_findings(reward),
-            *_propensity_findings(log, propensity),
-            *_episode_findings(log, int(lengths.max())),
-        ],
+        findings=sorted(findings, key=lambda f: SEVERITIES.index(f.severity)),
+        actions=table,
+        over_time=slices,
+        by_segment=parts,
     )
-
-
-def _summary(column: _core.Column, name: str) -> Summary:
-    return Summary(name, *_core.summarise_column(column, f'column "{name}"'))
 
 
 def _checks(log: LoggedData) -> list[str]:
@@ -152,107 +256,3 @@ def _checks(log: LoggedData) -> list[str]:
     if roles["terminated"] is not None or roles["truncated"] is not None:
         checks.append("no episode goes on after its end")
     return checks
-
-
-def _reward_findings(reward: Summary) -> list[Finding]:
-    if reward.min == reward.max:
-        return [
-            Finding(
-                "warning",
-                f"every reward is {number(reward.min)}",
-                "no policy can then be told from another unless episodes differ in length; check "
-                f'column "{reward.name}"',
-            )
-        ]
-    return []
-
-
-def _propensity_findings(log: LoggedData, propensity: Summary | None) -> list[Finding]:
-    if propensity is None:
-        return [
-            Finding(
-                "warning",
-                "the log has no propensities",
-                "only the direct method (dm) can be used; log the probability of each action taken",
-            )
-        ]
-    found = []
-    share = propensity.ones / log.n_rows
-    if propensity.ones == log.n_rows:
-        found.append(
-            Finding(
-                "warning",
-                "every propensity is 1",
-                "a policy without randomness says nothing about other actions, and a column of "
-                "ones often stands for propensities that were never logged",
-            )
-        )
-    elif share > 0 and log.roles["action_type"] == "discrete":
-        found.append(
-            Finding(
-                "info",
-                f"{propensity.ones:,} of {log.n_rows:,} propensities are exactly 1",
-                "on those rows the behavior policy explored nothing",
-            )
-        )
-    if propensity.min < SMALL_PROPENSITY and log.roles["action_type"] == "discrete":
-        found.append(
-            Finding(
-                "warning",
-                f"the smallest propensity is {number(propensity.min, 2)}",
-                "single rows may carry most of the weight; look at the effective sample size",
-            )
-        )
-    return found
-
-
-def _episode_findings(log: LoggedData, longest: int) -> list[Finding]:
-    facts, roles = log._facts, log.roles
-    found = []
-    if log.n_episodes < FEW_EPISODES:
-        found.append(
-            Finding(
-                "warning",
-                f"the log holds only {plural(log.n_episodes, 'episode')}",
-                "intervals from so few cannot be leaned on",
-            )
-        )
-    if gaps := facts.get("gaps"):
-        found.append(
-            Finding(
-                "warning",
-                f'column "{roles["timestep"]}" skips steps at {plural(gaps, "row")}',
-                "missing steps are missing factors of the weights; rewards are discounted by "
-                "position, not by this column",
-            )
-        )
-    flags = [name for name in (roles["terminated"], roles["truncated"]) if name is not None]
-    if roles["terminated"] is not None and facts[roles["terminated"]] == 0:
-        found.append(
-            Finding(
-                "warning",
-                f'column "{roles["terminated"]}" is never true',
-                "no episode reached its own end; check the column, or name one that marks time "
-                "limits as truncated",
-            )
-        )
-    if flags and roles["episode_id"] is not None:
-        ended = sum(facts[name] for name in flags)
-        if 0 < ended < log.n_episodes:
-            found.append(
-                Finding(
-                    "info",
-                    f"{plural(log.n_episodes - ended, 'episode')} end without "
-                    + " or ".join(f'"{name}"' for name in flags),
-                    "they count as they are, to their last logged row",
-                )
-            )
-    if roles["episode_id"] is None and not flags and longest == 1:
-        found.append(
-            Finding(
-                "info",
-                "each row is an episode of its own",
-                "for decisions in sequence name episode_id or terminated",
-            )
-        )
-    return found

@@ -1,0 +1,181 @@
+"""`Finding`: something in a log that a careful reader would ask about; and the plainest of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from counterfolio import _core
+from counterfolio.text import number, plural
+
+if TYPE_CHECKING:
+    from counterfolio.log import LoggedData
+
+#: Below this many episodes no interval is worth much.
+FEW_EPISODES = 50
+#: Propensities below this give single rows enormous weights.
+SMALL_PROPENSITY = 1e-4
+#: The gravest first, as reports list them.
+SEVERITIES = ("serious", "warning", "info")
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something in the log that a careful reader would ask about.
+
+    Attributes
+    ----------
+    severity : {"serious", "warning", "info"}
+        "serious" where results are wrong or mean nothing unless it is explained, "warning" where
+        they may be, "info" where it is good to know.
+    message, advice : str
+        What was seen, and what to do.
+    """
+
+    severity: Literal["serious", "warning", "info"]
+    message: str
+    advice: str
+
+
+@dataclass(frozen=True)
+class Summary:
+    """A column in a few numbers; `std` has ddof 1."""
+
+    name: str
+    min: float
+    max: float
+    mean: float
+    std: float | None
+    ones: int
+    zeros: int
+
+
+def summarise(column: _core.Column, name: str) -> Summary:
+    """Summarise a column of finite numbers; a single row has no standard deviation."""
+    low, high, mean, std, ones, zeros = _core.summarise_column(column, f'column "{name}"')
+    return Summary(name, low, high, mean, None if std != std else std, ones, zeros)
+
+
+def basic_findings(
+    log: LoggedData, reward: Summary, propensity: Summary | None, longest: int
+) -> list[Finding]:
+    """Find what the summaries and the episodes show."""
+    return [
+        *_reward_findings(log, reward),
+        *_propensity_findings(log, propensity),
+        *_episode_findings(log, longest),
+    ]
+
+
+def _reward_findings(log: LoggedData, reward: Summary) -> list[Finding]:
+    if reward.min != reward.max:
+        return []
+    lengths = log._episodes.lengths()
+    if reward.min != 0 and lengths.min() < lengths.max():
+        return [
+            Finding(
+                "info",
+                f"every reward is {number(reward.min)}",
+                "the return of an episode then only counts its steps, which is right for a task "
+                "of lasting long",
+            )
+        ]
+    return [
+        Finding(
+            "serious",
+            f"every reward is {number(reward.min)}",
+            "no policy can be told from another by it: check that column "
+            f'"{reward.name}" is the reward',
+        )
+    ]
+
+
+def _propensity_findings(log: LoggedData, propensity: Summary | None) -> list[Finding]:
+    if propensity is None:
+        return [
+            Finding(
+                "warning",
+                "the log has no propensities",
+                "only the direct method (dm) can be used; log the probability of each action taken",
+            )
+        ]
+    found = []
+    share = propensity.ones / log.n_rows
+    if propensity.ones == log.n_rows:
+        found.append(
+            Finding(
+                "serious",
+                "every propensity is 1",
+                "a policy without randomness says nothing about other actions, and a column of "
+                "ones often stands for propensities that were never logged",
+            )
+        )
+    elif share > 0 and log.roles["action_type"] == "discrete":
+        found.append(
+            Finding(
+                "info",
+                f"{propensity.ones:,} of {log.n_rows:,} propensities are exactly 1",
+                "on those rows the behavior policy explored nothing",
+            )
+        )
+    if propensity.min < SMALL_PROPENSITY and log.roles["action_type"] == "discrete":
+        found.append(
+            Finding(
+                "warning",
+                f"the smallest propensity is {number(propensity.min, 2)}",
+                "single rows may carry most of the weight; look at the effective sample size",
+            )
+        )
+    return found
+
+
+def _episode_findings(log: LoggedData, longest: int) -> list[Finding]:
+    facts, roles = log._facts, log.roles
+    found = []
+    if log.n_episodes < FEW_EPISODES:
+        found.append(
+            Finding(
+                "warning",
+                f"the log holds only {plural(log.n_episodes, 'episode')}",
+                "intervals from so few cannot be leaned on",
+            )
+        )
+    if gaps := facts.get("gaps"):
+        found.append(
+            Finding(
+                "warning",
+                f'column "{roles["timestep"]}" skips steps at {plural(gaps, "row")}',
+                "missing steps are missing factors of the weights; rewards are discounted by "
+                "position, not by this column",
+            )
+        )
+    flags = [name for name in (roles["terminated"], roles["truncated"]) if name is not None]
+    if roles["terminated"] is not None and facts[roles["terminated"]] == 0:
+        found.append(
+            Finding(
+                "warning",
+                f'column "{roles["terminated"]}" is never true',
+                "no episode reached its own end; check the column, or name one that marks time "
+                "limits as truncated",
+            )
+        )
+    if flags and roles["episode_id"] is not None:
+        ended = sum(facts[name] for name in flags)
+        if 0 < ended < log.n_episodes:
+            found.append(
+                Finding(
+                    "info",
+                    f"{plural(log.n_episodes - ended, 'episode')} end without "
+                    + " or ".join(f'"{name}"' for name in flags),
+                    "they count as they are, to their last logged row",
+                )
+            )
+    if roles["episode_id"] is None and not flags and longest == 1:
+        found.append(
+            Finding(
+                "info",
+                "each row is an episode of its own",
+                "for decisions in sequence name episode_id or terminated",
+            )
+        )
+    return found
