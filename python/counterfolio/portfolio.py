@@ -195,7 +195,7 @@ def _reason(
     # Of the difference on the same episodes, in which what both share cancels.
     error = math.sqrt(variances[chosen[leader], -1])
     words = [
-        f"Test {', '.join(table['policy'])}.",
+        f"Top {len(table)}: {', '.join(table['policy'])}.",
         f"The best of them, {table['policy'][leader]}, is estimated {number(abs(gain), 3)} "
         f"{'above' if gain >= 0 else 'below'} the behavior policy's {number(behavior_value)}, "
         + _confidence(abs(gain), error),

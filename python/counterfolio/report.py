@@ -1,0 +1,324 @@
+"""The HTML report: one file for someone who decides. `render` is called by `Evaluation.to_html`."""
+
+from __future__ import annotations
+
+import io
+import math
+import warnings
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+from xml.etree import ElementTree
+
+import polars as pl
+
+from counterfolio import plots, selection
+from counterfolio.display import ON_POLICY
+from counterfolio.exceptions import InvalidArgumentError, MissingExtraError
+from counterfolio.policies import BEHAVIOR
+from counterfolio.summary import answer, assumptions, interval, what_may_change
+from counterfolio.text import Column, aligned, count, number, suggest
+
+try:
+    import jinja2
+    import markupsafe
+    import matplotlib as mpl
+except ImportError as error:
+    text = 'the report needs matplotlib and jinja2; pip install "counterfolio[report]"'
+    raise MissingExtraError(text) from error
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from matplotlib.axes import Axes
+
+    from counterfolio.evaluation import Evaluation
+
+#: Largest k of the tables over k.
+MOST_K = 10
+#: Rows of policies times estimators up to which the plot shows every estimator.
+MOST_INTERVALS = 70
+SVG, XLINK = "http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"
+
+
+def render(
+    evaluation: Evaluation,
+    *,
+    estimator: str,
+    k: int | None,
+    truth: Mapping[str, float] | None,
+    title: str | None,
+) -> str:
+    """Write the page; see `Evaluation.to_html`.
+
+    The same evaluation gives the same bytes.
+    """
+    n_policies = len(evaluation.policies)
+    k = _check_k(k, n_policies)
+    tables = None if truth is None else _true_top_k(evaluation, truth)
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("counterfolio"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    weighted = len(evaluation.diagnostics.steps) > 0
+    few = n_policies * len(evaluation.estimators) <= MOST_INTERVALS
+    figures: dict[str, Callable[[], Axes]] = {
+        "estimates": lambda: plots.estimates(evaluation, estimator=None if few else estimator),
+        "differences": lambda: plots.differences(evaluation, estimator=estimator),
+    }
+    if weighted:
+        figures["ess"] = lambda: plots.effective_sample_size(evaluation)
+        figures["weights"] = lambda: plots.weights(evaluation)
+    if tables is not None and n_policies > 1:
+        figures["sharpe"] = lambda: plots.sharpe_ratio(tables)
+        figures["best"] = lambda: plots.top_k(
+            tables, "best", behavior_value=_behavior(evaluation, truth)
+        )
+    return environment.get_template("report.html.j2").render(
+        title=title or "Which candidates deserve an online test",
+        evaluation=evaluation,
+        estimator=estimator,
+        k=k,
+        answer=answer(evaluation, estimator, k),
+        log=evaluation.log_report,
+        svg={name: inline_svg(draw, name) for name, draw in figures.items()},
+        estimates=_estimates(evaluation, estimator),
+        notes=_notes(evaluation),
+        comparison=_comparison(evaluation, estimator),
+        verdicts=_verdicts(evaluation),
+        shortlists=_shortlists(evaluation, estimator),
+        reason=_reason(evaluation, estimator, k),
+        judged=None if tables is None else [_true_table(e, t) for e, t in tables.items()],
+        true_values=None if truth is None else _true_values(evaluation, truth, estimator),
+        changes=what_may_change(evaluation, estimator, k),
+        assumptions=assumptions(evaluation),
+        settings=_settings(evaluation),
+    )
+
+
+def _check_k(k: object, n_policies: int) -> int:
+    if k is None:
+        return min(3, n_policies)
+    if isinstance(k, bool) or not isinstance(k, int) or not 1 <= k <= n_policies:
+        text = f"k must be a whole number from 1 to {n_policies}, the number of policies, not {k!r}"
+        raise InvalidArgumentError(text)
+    return k
+
+
+def inline_svg(draw: Callable[[], Axes], name: str) -> markupsafe.Markup:
+    """Draw a plot as SVG to stand in a page: no fixed size, ids of its own, the same each time."""
+    settings: Any = {"svg.fonttype": "none", "svg.hashsalt": name, "font.size": 10}
+    buffer = io.BytesIO()
+    with mpl.rc_context(settings), warnings.catch_warnings():
+        # The reader's browser has glyphs that matplotlib's font lacks.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+        figure: Any = draw().figure
+        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
+    root = ElementTree.fromstring(buffer.getvalue())
+    for metadata in root.findall(f"{{{SVG}}}metadata"):
+        root.remove(metadata)
+    for element in root.iter():
+        for key, value in element.attrib.items():
+            if key == "id":
+                element.set(key, f"{name}-{value}")
+            elif key == f"{{{XLINK}}}href":
+                element.set(key, f"#{name}-{value.removeprefix('#')}")
+            elif "url(#" in value:
+                element.set(key, value.replace("url(#", f"url(#{name}-"))
+    width = root.attrib.pop("width").removesuffix("pt")
+    root.attrib.pop("height")
+    root.set("style", f"width:100%;max-width:{float(width) * 4 / 3:.0f}px")
+    root.set("role", "img")
+    ElementTree.register_namespace("", SVG)
+    ElementTree.register_namespace("xlink", XLINK)
+    return markupsafe.Markup(ElementTree.tostring(root, encoding="unicode"))
+
+
+def _estimates(evaluation: Evaluation, estimator: str) -> list[Column]:
+    """Give each policy a row, the best first, each estimator a column, the leading one in full."""
+    lead = evaluation.rows(estimator)
+    order = {p: i for i, p in enumerate(evaluation.ranking(estimator)["policy"])}
+    rows = sorted(lead.rows(named=True), key=lambda r: order[r["policy"]])
+    errors = lead["standard_error"].to_list()
+    show = aligned(lead["value"], errors)
+    own = evaluation.estimates.row(len(evaluation.estimates) - 1, named=True)
+    verdicts = _verdict_of(evaluation)
+    columns = [
+        Column("policy", [*(r["policy"] for r in rows), f"{BEHAVIOR} ({ON_POLICY})"], left=True),
+        Column("verdict", [*(verdicts[r["policy"]] for r in rows), ""], left=True),
+        Column(estimator, [show(r["value"]) for r in (*rows, own)]),
+        Column("std. error", [show(r["standard_error"]) for r in (*rows, own)]),
+        Column(
+            evaluation._interval,
+            [interval(show, r["ci_low"], r["ci_high"]) for r in (*rows, own)],
+        ),
+        Column("ESS", [count(r["effective_sample_size"]) for r in (*rows, own)]),
+    ]
+    for other in evaluation.estimators:
+        if other != estimator:
+            values = evaluation.values(other)
+            columns.append(Column(other, [*(show(values[r["policy"]]) for r in rows), ""]))
+    return columns
+
+
+def _verdict_of(evaluation: Evaluation) -> dict[str, str]:
+    table = evaluation.diagnostics.table
+    return dict(zip(table["policy"], table["verdict"], strict=True))
+
+
+def _notes(evaluation: Evaluation) -> list[tuple[str, str]]:
+    """Each note once, with the rows that it is about."""
+    found: dict[str, list[str]] = {}
+    for row in evaluation.estimates.filter(pl.col("note").is_not_null()).rows(named=True):
+        found.setdefault(row["note"], []).append(f"{row['policy']} ({row['estimator']})")
+    return [(note, ", ".join(rows)) for note, rows in found.items()]
+
+
+def _comparison(evaluation: Evaluation, estimator: str) -> list[Column]:
+    rows = evaluation.compare(None, estimator=estimator).rows(named=True)
+    rows.sort(key=lambda r: -r["difference"] if not math.isnan(r["difference"]) else math.inf)
+    show = aligned([r["difference"] for r in rows], [r["standard_error"] for r in rows])
+
+    def said(row: dict[str, Any]) -> str:
+        if math.isnan(row["ci_low"]) or math.isnan(row["ci_high"]):
+            return "unknown"
+        return (
+            "better" if row["ci_low"] > 0 else "worse" if row["ci_high"] < 0 else "not told apart"
+        )
+
+    def chance(p: float) -> str:
+        return (
+            ""
+            if math.isnan(p)
+            else ">99.9 %"
+            if p > 0.999
+            else "<0.1 %"
+            if p < 0.001
+            else f"{p:.1%}"
+        )
+
+    return [
+        Column("policy", [r["policy"] for r in rows], left=True),
+        Column("difference", [show(r["difference"]) for r in rows]),
+        Column("std. error", [show(r["standard_error"]) for r in rows]),
+        Column(evaluation._interval, [interval(show, r["ci_low"], r["ci_high"]) for r in rows]),
+        Column("p(better)", [chance(r["p_better"]) for r in rows]),
+        Column("", [said(r) for r in rows], left=True),
+    ]
+
+
+def _verdicts(evaluation: Evaluation) -> list[dict[str, Any]]:
+    """Rows of the diagnostics, formatted."""
+
+    def z(x: float | None) -> str:
+        return "" if x is None else f"{x:.1f}"
+
+    return [
+        {
+            **row,
+            "ess": count(row["effective_sample_size"]),
+            "mean": number(row["mean_weight"]),
+            "z_shown": z(row["z"]),
+            "k_shown": "" if row["pareto_k"] is None else f"{row['pareto_k']:.2f}",
+            "share": "" if row["max_weight_share"] is None else f"{row['max_weight_share']:.1%}",
+        }
+        for row in evaluation.diagnostics.table.rows(named=True)
+    ]
+
+
+def _shortlists(evaluation: Evaluation, estimator: str) -> list[Column]:
+    """Take the shortlist of each size by the estimates, as far as they are finite."""
+    lists = []
+    for k in range(1, min(len(evaluation.policies), MOST_K) + 1):
+        try:
+            lists.append(evaluation.portfolio(k, estimator))
+        except InvalidArgumentError:  # an estimate that is not finite has come into the top k
+            break
+    added = [x.policies[-1] for x in lists]
+    verdicts = _verdict_of(evaluation)
+    show = aligned(
+        evaluation.rows(estimator)["value"], evaluation.rows(estimator)["standard_error"]
+    )
+    return [
+        Column("k", [str(len(x.policies)) for x in lists]),
+        Column("adds", added, left=True),
+        Column("its verdict", [verdicts[p] for p in added], left=True),
+        Column("best", [show(x.best) for x in lists]),
+        Column("mean", [show(x.mean) for x in lists]),
+        Column("worst", [show(x.worst) for x in lists]),
+        Column("spread", [show(x.std) if len(x.policies) > 1 else "" for x in lists]),
+        Column("gain", [show(x.excess_return) for x in lists]),
+        Column("gain / spread", [_ratio(x.sharpe_ratio) for x in lists]),
+    ]
+
+
+def _ratio(x: float) -> str:
+    return "" if math.isnan(x) else "∞" if math.isinf(x) else f"{x:.2f}"
+
+
+def _reason(evaluation: Evaluation, estimator: str, k: int) -> str:
+    try:
+        return evaluation.portfolio(k, estimator).reason
+    except InvalidArgumentError as error:
+        return f"No shortlist of {k}: {error}."
+
+
+def _behavior(evaluation: Evaluation, truth: Mapping[str, float] | None) -> float:
+    return float((truth or {}).get(BEHAVIOR, evaluation.behavior_value))
+
+
+def _true_top_k(evaluation: Evaluation, truth: object) -> dict[str, pl.DataFrame]:
+    """Judge every estimator's ranking by the true values."""
+    if not isinstance(truth, Mapping):
+        text = f"truth must map policies to true values, not {truth!r}"
+        raise InvalidArgumentError(text)
+    known = {name: value for name, value in truth.items() if name != BEHAVIOR}
+    missing = [p for p in evaluation.policies if p not in known]
+    if missing or len(known) > len(evaluation.policies):
+        name = missing[0] if missing else next(p for p in known if p not in evaluation.policies)
+        what = "lacks" if missing else "names"
+        near = suggest(name, known if missing else evaluation.policies)
+        text = f'truth {what} policy "{name}"; it must name every policy evaluated: {near}'
+        raise InvalidArgumentError(text)
+    behavior = _behavior(evaluation, truth)
+    ordered = {p: float(known[p]) for p in evaluation.policies}
+    return {
+        name: selection.top_k(evaluation.values(name), ordered, behavior)
+        for name in evaluation.estimators
+    }
+
+
+def _true_table(estimator: str, table: pl.DataFrame) -> tuple[str, list[Column]]:
+    rows = table[:MOST_K].rows(named=True)
+    return estimator, [
+        Column("k", [str(r["k"]) for r in rows]),
+        *(Column(s, [number(r[s]) for r in rows]) for s in ("best", "mean", "worst", "std")),
+        Column("SharpeRatio@k", [_ratio(r["sharpe_ratio"]) for r in rows]),
+    ]
+
+
+def _true_values(
+    evaluation: Evaluation, truth: Mapping[str, float], estimator: str
+) -> list[Column]:
+    values = evaluation.values(estimator)
+    order = sorted(evaluation.policies, key=lambda p: -truth[p])
+    names = [*order, BEHAVIOR]
+    true = [*(truth[p] for p in order), _behavior(evaluation, truth)]
+    estimated = [*(values[p] for p in order), evaluation.behavior_value]
+    return [
+        Column("policy", names, left=True),
+        Column("true value", [number(x) for x in true]),
+        Column(estimator, [number(x) for x in estimated]),
+        Column("error", [number(a - b, 3) for a, b in zip(estimated, true, strict=True)]),
+    ]
+
+
+def _settings(evaluation: Evaluation) -> list[tuple[str, str]]:
+    def said(value: object) -> str:
+        if isinstance(value, list):
+            return ", ".join(map(str, value))
+        return "none" if value is None else str(value)
+
+    return [(name.replace("_", " "), said(value)) for name, value in evaluation.settings.items()]
