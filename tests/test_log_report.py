@@ -389,6 +389,17 @@ def test_a_join_that_matched_twice():
     assert "6,000 rows of 12,000" in found(report_of(everything), "repeat another row")[0].message
 
 
+def test_steps_that_are_alike_are_no_copies():
+    """Where only the id tells rows apart, an episode may do the same twice."""
+    frame = {
+        "id": np.repeat(np.arange(300), 4),
+        "action": np.tile([0, 1, 1, 0], 300),
+        "reward": np.tile([0.0, 1.0, 1.0, 2.0], 300),
+        "propensity": np.full(1200, 0.5),
+    }
+    assert not found(report_of(frame, episode_id="id"), "repeat another row")
+
+
 def test_constant_and_empty_columns():
     frame, _ = world(19)
     n = len(frame["x"])

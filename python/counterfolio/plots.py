@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 #: Weights this much below the mean stand with those of 0.
 NEXT_TO_NOTHING = 1e-6
 #: Horizontal distance between the lines of two rankings.
-DODGE = 0.05
+DODGE = 0.03
 #: Policies up to which lines have a style of their own; above, verdicts have.
 FEW = 6
 VERDICT_STYLES: dict[str, dict[str, Any]] = {

@@ -140,7 +140,7 @@ def portfolio(
     values = rows["value"].gather(order)
     table = take(rows, order[:k])
     if unusable := [
-        f'"{policy}" ({value})'
+        f'"{policy}" ({"undefined" if math.isnan(value) else value})'
         for policy, value in zip(table["policy"], table["value"], strict=True)
         if not math.isfinite(value)
     ]:

@@ -136,13 +136,24 @@ def inline_svg(draw: Callable[[], Axes], name: str) -> markupsafe.Markup:
     return markupsafe.Markup(ElementTree.tostring(root, encoding="unicode"))
 
 
+def _shown(show: Callable[[float], str]) -> Callable[[float], str]:
+    """Say in words what is no number."""
+
+    def say(x: float) -> str:
+        if math.isnan(x):
+            return "undefined"
+        return show(x) if math.isfinite(x) else "infinite" if x > 0 else "-infinite"
+
+    return say
+
+
 def _estimates(evaluation: Evaluation, estimator: str) -> list[Column]:
     """Give each policy a row, the best first, each estimator a column, the leading one in full."""
     lead = evaluation.rows(estimator)
     order = {p: i for i, p in enumerate(evaluation.ranking(estimator)["policy"])}
     rows = sorted(lead.rows(named=True), key=lambda r: order[r["policy"]])
     errors = lead["standard_error"].to_list()
-    show = aligned(lead["value"], errors)
+    show = _shown(aligned(lead["value"], errors))
     own = evaluation.estimates.row(len(evaluation.estimates) - 1, named=True)
     verdicts = _verdict_of(evaluation)
     columns = [
@@ -179,7 +190,7 @@ def _notes(evaluation: Evaluation) -> list[tuple[str, str]]:
 def _comparison(evaluation: Evaluation, estimator: str) -> list[Column]:
     rows = evaluation.compare(None, estimator=estimator).rows(named=True)
     rows.sort(key=lambda r: -r["difference"] if not math.isnan(r["difference"]) else math.inf)
-    show = aligned([r["difference"] for r in rows], [r["standard_error"] for r in rows])
+    show = _shown(aligned([r["difference"] for r in rows], [r["standard_error"] for r in rows]))
 
     def said(row: dict[str, Any]) -> str:
         if math.isnan(row["ci_low"]) or math.isnan(row["ci_high"]):
@@ -304,14 +315,14 @@ def _true_values(
 ) -> list[Column]:
     values = evaluation.values(estimator)
     order = sorted(evaluation.policies, key=lambda p: -truth[p])
-    names = [*order, BEHAVIOR]
+    names, show = [*order, BEHAVIOR], _shown(number)
     true = [*(truth[p] for p in order), _behavior(evaluation, truth)]
     estimated = [*(values[p] for p in order), evaluation.behavior_value]
     return [
         Column("policy", names, left=True),
-        Column("true value", [number(x) for x in true]),
-        Column(estimator, [number(x) for x in estimated]),
-        Column("error", [number(a - b, 3) for a, b in zip(estimated, true, strict=True)]),
+        Column("true value", [show(x) for x in true]),
+        Column(estimator, [show(x) for x in estimated]),
+        Column("error", [show(a - b) for a, b in zip(estimated, true, strict=True)]),
     ]
 
 

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 #: Rows count as distinguishable where one column alone has this share of the different rows.
 TELLING_COLUMN = 0.9
+#: In episodes of several rows it must have this many times as many values as there are episodes.
+BEYOND_EPISODES = 1.5
 #: Odd, so that no column's hash is lost when the next one's is added.
 MIXER = np.uint64(0x9E3779B97F4A7C15)
 #: Fewer different rows than this repeat by necessity.
@@ -93,7 +95,10 @@ def _duplicated(log: LoggedData, columns: list[pl.Series]) -> list[Finding]:
     different = log.n_rows - repeated
     if repeated == 0 or different < FEWEST_DIFFERENT:
         return []
-    if not any(len(np.unique(found)) >= TELLING_COLUMN * different for found in hashes):
+    # What only names the episode does not tell its rows apart.
+    least = 0 if log.n_episodes == log.n_rows else BEYOND_EPISODES * log.n_episodes
+    least = max(least, TELLING_COLUMN * different)
+    if not any(len(np.unique(found)) >= least for found in hashes):
         return []
     row = int(order[1:][again].min())
     return [

@@ -132,20 +132,23 @@ def answer(evaluation: Evaluation, estimator: str, k: int) -> Answer:
     if skipped := [p for p in order[:last] if verdicts[p] == "do not trust"]:
         sentences.append(_distrust(skipped, evaluation))
     if careful := [p for p in chosen if verdicts[p] == "with care"]:
-        reasons = dict(zip(table["policy"], table["reason"], strict=True))
-        said = "; ".join(f"{p}: {reasons[p]}" for p in careful[:LISTED])
+        said = _because(careful, evaluation)
         sentences.append(f"To be taken with care: {said}.")
     return Answer(headline, sentences, chosen)
 
 
-def _distrust(policies: Sequence[str], evaluation: Evaluation) -> str:
+def _because(policies: Sequence[str], evaluation: Evaluation) -> str:
+    """Give the gravest reason for the verdict on each of some policies."""
     table = evaluation.diagnostics.table
     reasons = dict(zip(table["policy"], table["reason"], strict=True))
+    return "; ".join(f"{p}: {reasons[p].split('; ')[0]}" for p in policies[:LISTED])
+
+
+def _distrust(policies: Sequence[str], evaluation: Evaluation) -> str:
     one = len(policies) == 1
-    said = "; ".join(f"{p}: {reasons[p]}" for p in policies[:3])
     return (
         f"{names(policies)} {'ranks' if one else 'rank'} high, but {'its' if one else 'their'} "
-        f"estimate{'' if one else 's'} must not be trusted ({said})."
+        f"estimate{'' if one else 's'} must not be trusted ({_because(policies, evaluation)})."
     )
 
 
@@ -195,7 +198,9 @@ def what_may_change(evaluation: Evaluation, estimator: str, k: int) -> list[str]
     top = _top(evaluation.ranking(estimator), k)
     if evaluation.settings["alternative"] != "less":
         careful = _top(evaluation.ranking(estimator, "lower"), k)
-        if set(careful) != set(top):
+        if not careful:
+            pass  # one episode: no interval has an end
+        elif set(careful) != set(top):
             found.append(
                 f"Ranked by the lower end of the interval instead of the estimate, the top {k} is "
                 f"{names(careful)}: who prefers the sure to the promising would test these."
