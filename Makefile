@@ -54,7 +54,7 @@ docs: $(VENV)/.group-docs  ## build the documentation into site/
 wheel: $(RELEASE_WHEELS)/.built  ## build the wheel to ship into dist/
 	@ls $(RELEASE_WHEELS)/*.whl
 
-check-wheel: $(CI_WHEELS)/.built  ## run the README's first example in an empty environment outside this folder
+check-wheel: $(CI_WHEELS)/.built  ## follow the README in an empty environment outside this folder
 	@$(BIN)/python tests/check_wheel.py $(CI_WHEELS)/*.whl
 
 clean:  ## remove everything that make has made

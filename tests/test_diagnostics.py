@@ -418,7 +418,8 @@ def test_a_policy_equal_to_the_logger_in_single_precision_is_not_accused():
         "propensity": propensity,
     }
     log = cf.LoggedData.from_frame(frame)
-    row = cf.evaluate(log, {"same": propensity.astype(np.float32)}, ["tis"]).diagnostics.table
+    policy = cf.PolicyColumns(prob=propensity.astype(np.float32), q=propensity, v=propensity)
+    row = cf.evaluate(log, {"same": policy}, ["tis", "dr"]).diagnostics.table
     assert row["verdict"].item() == "reliable"
     assert abs(row["z"].item()) < 4
 

@@ -174,7 +174,10 @@ def test_every_estimator_is_documented(page):
     assert [name for name in names if f"`{name}`" not in text] == []
 
 
-HEAVY = ("pandas", "pyarrow", "matplotlib", "sklearn", "gymnasium", "scipy", "duckdb", "torch")
+HEAVY = (
+    *("pandas", "pyarrow", "matplotlib", "jinja2", "typer", "rich"),
+    *("sklearn", "gymnasium", "scipy", "duckdb", "torch"),
+)
 USE = """
 import sys
 import numpy as np

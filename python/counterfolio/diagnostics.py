@@ -224,7 +224,7 @@ def _evidence(
         max_weight_share=found["largest"][0][2] if found["largest"] else None,
         unsupported_mass=mass,
         unsupported_basis=basis,
-        has_model=policy.q_values is not None or None not in (policy.q, policy.v),
+        has_model=policy.q_values is not None or (policy.q is not None and policy.v is not None),
     )
 
 

@@ -28,10 +28,9 @@ def read_parquet(source: str | Path, **roles: Unpack[Roles]) -> LoggedData:
 
     Raises
     ------
-    InvalidArgumentError
-        If there is no such file, or it is none of Parquet.
     InvalidLogError
-        As `LoggedData.from_frame` does, or if files differ in their columns.
+        If there is no such file, if it is no Parquet, if files differ in their columns, or as
+        `LoggedData.from_frame` does.
     """
     path = check_path(source)
     frame = read_table(path, "parquet")

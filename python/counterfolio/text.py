@@ -77,7 +77,9 @@ def width_of(text: str) -> int:
 
 
 def cut(text: str, width: int) -> str:
-    """Cut a text to a width, with an ellipsis where something was lost."""
+    """Cut a text to a width, with an ellipsis where something was lost, and keep it on one line."""
+    if not text.isprintable():
+        text = "".join(c if c.isprintable() else " " for c in text)
     if width_of(text) <= width:
         return text
     while width_of(text) > width - 1:

@@ -1,0 +1,1 @@
+"""The command line: `check`, `evaluate`, `rank` and `report`; needs the extra `cli`."""

@@ -1,0 +1,78 @@
+"""What goes wrong, in the command line's words: one line on standard error, and an exit code."""
+
+from __future__ import annotations
+
+import re
+
+from counterfolio.exceptions import (
+    InvalidArgumentError,
+    InvalidLogError,
+    InvalidPolicyError,
+)
+
+#: The data were refused, or `check` found something serious.
+REFUSED = 1
+#: The call was wrong.
+WRONG_CALL = 2
+#: As shells count a process that a signal ended: 128 + SIGINT, 128 + SIGPIPE.
+INTERRUPTED = 130
+PIPE_CLOSED = 141
+
+#: How the library's messages name what to pass, and how the command line does.
+WORDS = (
+    (
+        r"pass cf\.PolicyColumns\((.*?)\)",
+        lambda m: "name them with --policy NAME=" + re.sub(r"=\.\.\.,?\s*", "=COLUMN,", m[1])[:-1],
+    ),
+    (r"\bname the input format\b", lambda m: "name the format with --input-format"),
+    (r"\bname its format\b", lambda m: "name its format with --input-format"),
+    (r"\bread it as (csv|tsv)\b", lambda m: f"read it with --input-format {m[1]}"),
+    (
+        r"\b(action_type|alternative|interval|score)=\"([\w-]+)\"",
+        lambda m: f"{_option(m[1])} {m[2]}",
+    ),
+    (r" to LoggedData\.from_frame", lambda m: ""),
+    (r"\b(pass )?actions=\[\.\.\.\]", lambda m: "name them with --actions LABEL"),
+    (
+        r"(?<![\"\w])(propensity|episode_id|state)=(\.\.\.|\[.*?\])",
+        lambda m: f"{_option(m[1])} COLUMN",
+    ),
+    (
+        r"^(unknown )?(action_type|confidence_level|num_threads|gamma|k|interval|alternative|score)"
+        r"(?= must| ')",
+        lambda m: f"{m[1] or ''}{_option(m[2])}",
+    ),
+)
+
+
+def _option(name: str) -> str:
+    return "--" + name.replace("_", "-")
+
+
+def one_line(text: str) -> str:
+    """Escape what a terminal would act upon, line breaks included."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def for_terminal(text: str) -> str:
+    """Escape what a terminal would act upon, save line breaks."""
+    return "\n".join(map(one_line, text.split("\n")))
+
+
+def message(error: BaseException) -> str:
+    """Say what was wrong in one line, naming options where the library names arguments."""
+    text = str(error)
+    for pattern, words in WORDS:
+        text = re.sub(pattern, words, text)
+    return one_line(text)
+
+
+def exit_code(error: BaseException) -> int:
+    """Tell data that were refused from a call that was wrong."""
+    refused = isinstance(error, InvalidLogError | InvalidPolicyError)
+    return REFUSED if refused else WRONG_CALL
+
+
+def wrong(text: str) -> InvalidArgumentError:
+    """Make the error of a wrong call."""
+    return InvalidArgumentError(text)

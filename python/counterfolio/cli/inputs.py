@@ -1,0 +1,298 @@
+"""From a run to a checked log, and to its evaluation."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from contextlib import nullcontext
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+import counterfolio as cf
+from counterfolio import estimators as registry
+from counterfolio.cli.candidates import as_columns, escape
+from counterfolio.cli.config import COLUMNS, is_given
+from counterfolio.cli.failure import wrong
+from counterfolio.dense import check_dense
+from counterfolio.exceptions import InvalidLogError, InvalidPolicyError
+from counterfolio.files import METADATA_KEY
+from counterfolio.reading import Source, find
+from counterfolio.text import plural, suggest
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+    from contextlib import AbstractContextManager
+
+    from counterfolio.cli.config import Run
+
+#: Columns that a log has unless an option names others.
+USUAL = ("action", "reward", "propensity")
+#: Options that name one column of the log.
+NAMING = (*USUAL, "action_probs", "episode_id", "timestep", "terminated", "truncated")
+#: Bytes from which reading is announced on a terminal.
+LARGE = 50_000_000
+#: Columns that a message lists.
+LISTED = 20
+
+
+def find_log(run: Run) -> Source:
+    """Find the files of the run's log.
+
+    Raises
+    ------
+    InvalidArgumentError
+        If there is none.
+    """
+    if run.log is None:
+        raise wrong("no log; name a file, a folder or a glob, as in log.parquet")
+    if run.log == "-" and run.input_format is None:
+        raise wrong("standard input has no name to tell its format from; add --input-format csv")
+    path = "/dev/stdin" if run.log == "-" else run.log
+    try:
+        return find(path, run.input_format)
+    except InvalidLogError as error:
+        raise wrong(str(error)) from error
+
+
+def saved_with(source: Source) -> dict[str, Any]:
+    """Take what `to_parquet` wrote of a log or an evaluation into its one file; else nothing."""
+    if source.format != "parquet" or len(source.files) > 1 or not source.files[0].is_file():
+        return {}
+    try:
+        with source.files[0].open("rb") as opened:
+            metadata = pl.read_parquet_metadata(opened)
+    except (OSError, pl.exceptions.PolarsError):
+        return {}  # reading it says what is wrong
+    try:
+        written = json.loads(metadata.get(METADATA_KEY, "{}"))
+    except ValueError:
+        return {}  # somebody else's
+    return written if isinstance(written, dict) else {}
+
+
+def is_evaluation(source: Source) -> bool:
+    """Whether `Evaluation.to_parquet` wrote it."""
+    return "variances" in saved_with(source)
+
+
+def open_log(run: Run, *, every_column: bool) -> tuple[cf.LoggedData, Run]:
+    """Read and check the log.
+
+    Parameters
+    ----------
+    every_column
+        Read also the columns that no option names.
+
+    Returns
+    -------
+    The log, and the run with the columns that were used.
+
+    Raises
+    ------
+    InvalidArgumentError
+        If there is no such file or column.
+    InvalidLogError
+        If the log holds what it may not hold.
+    """
+    source = find_log(run)
+    written = saved_with(source)
+    if "variances" in written:
+        raise wrong(
+            f'"{run.log}" is an evaluation that --save wrote, not a log; rank and report take it'
+        )
+    if "propensity_source" in written and not any(is_given(getattr(run, n)) for n in COLUMNS):
+        with _reading(source):
+            log = cf.read_parquet(source.files[0])
+        names = log._table.names
+        _check_columns(run, names, [])
+        return log, run
+    run = _filled(run)
+    frame = _read(run, source, every_column=every_column)
+    roles: dict[str, Any] = {name: getattr(run, name) for name in NAMING}
+    roles["state"] = run.state or None
+    roles["actions"] = _action_labels(run, frame)
+    roles["action_type"] = run.action_type or "discrete"
+    return cf.LoggedData.from_frame(frame, **roles), run
+
+
+def _filled(run: Run) -> Run:
+    """Name the usual columns where no option names one."""
+    used: dict[str, Any] = {name: getattr(run, name) or name for name in USUAL}
+    if run.no_propensity or (run.action_probs is not None and run.propensity is None):
+        used["propensity"] = None
+    return replace(run, **used)
+
+
+def _read(run: Run, source: Source, *, every_column: bool) -> pl.DataFrame:
+    named = [(name, getattr(run, name)) for name in NAMING if getattr(run, name) is not None]
+    named += [("state", name) for name in run.state]
+
+    def choose(names: list[str]) -> Collection[str]:
+        _check_columns(run, names, named)
+        used = {column for _, column in named}
+        used.update(column for inputs in run.policies.values() for column in inputs.values())
+        return names if every_column else used
+
+    with _reading(source):
+        frame = source.read(choose)
+    if source.format in ("csv", "tsv"):
+        numeric = [
+            (f"--{name}", column) for name, column in named if name in ("reward", "propensity")
+        ]
+        for policy, inputs in run.policies.items():
+            columns = [column for key, column in inputs.items() if key in ("prob", "q", "v")]
+            numeric += [(f'policy "{policy}"', column) for column in columns]
+        for where, column in numeric:
+            frame = frame.with_columns(_numbers(frame[column], where))
+    return frame
+
+
+def _check_columns(run: Run, names: list[str], named: list[tuple[str, str]]) -> None:
+    """Raise unless the log has every column that an option, or nobody, named."""
+    shown = ", ".join(f'"{name}"' for name in names[:LISTED])
+    shown += f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
+    usual = [name for name, column in named if name in USUAL and name == column]
+    if missing := [name for name in usual if name not in names]:
+        columns = ", ".join(f'"{name}"' for name in missing)
+        text = (
+            f"no {'column' if len(missing) == 1 else 'columns'} {columns} in the log; name "
+            f"{'the one that holds it' if len(missing) == 1 else 'the right ones'} with "
+            + ", ".join(f"--{name}" for name in missing)
+        )
+        if "propensity" in missing:
+            text += " (or pass --no-propensity)"
+        near = [(n, suggest(n, names)) for n in missing]
+        hints = [said for _, said in near if said.startswith("did you mean")]
+        raise wrong(f"{text}; {' '.join(hints) or f'the log has {shown}'}")
+    asked = [(f"--{name.replace('_', '-')}", column) for name, column in named]
+    for policy, inputs in run.policies.items():
+        asked += [(f'policy "{policy}"', column) for column in inputs.values()]
+    asked += [("--segment", name) for name in run.segment]
+    asked += [] if run.time is None else [("--time", run.time)]
+    for where, column in asked:
+        if column not in names:
+            said = suggest(column, names)
+            said = said if said.startswith("did you mean") else f"the log has {shown}"
+            raise wrong(f'{where}: no column "{column}" in the log; {said}')
+
+
+def _numbers(column: pl.Series, where: str) -> pl.Series:
+    """Take the numbers of a column of a CSV file; raise where some are none."""
+    if column.dtype != pl.String:
+        return column
+    numbers = column.str.strip_chars().cast(pl.Float64, strict=False)
+    bad = numbers.is_null() & column.is_not_null()
+    if not (count := int(bad.sum())):
+        return numbers
+    row = bad.arg_max() or 0
+    text = (
+        f'{where}: column "{column.name}": {plural(count, "value")} of {len(column):,} '
+        f"{'is' if count == 1 else 'are'} text, where numbers are wanted, first at row {row} "
+        f"({column[row]!r}); mend the file (no units, a point before decimals)"
+    )
+    raise InvalidLogError(text)
+
+
+def _action_labels(run: Run, frame: pl.DataFrame) -> list[str | int] | None:
+    """Take the labels as numbers where the actions are numbers."""
+    if not run.actions or not frame[str(run.action)].dtype.is_integer():
+        return run.actions or None
+    try:
+        return [int(label) for label in run.actions]
+    except ValueError as error:
+        raise wrong(f'--actions: column "{run.action}" holds integers; {error}') from error
+
+
+def _reading(source: Source) -> AbstractContextManager[object]:
+    """Show on a terminal that something large is read."""
+    size = sum(path.stat().st_size for path in source.files if path.is_file())
+    if size < LARGE or sys.stderr is None or not sys.stderr.isatty():
+        return nullcontext()
+    from rich.console import Console
+
+    from counterfolio.cli.failure import one_line
+
+    name = one_line(os.fspath(Path(source.given).name))
+    return Console(stderr=True, markup=False).status(f"counterfolio: reading {name}")
+
+
+def probabilities(run: Run, log: cf.LoggedData) -> dict[str, object]:
+    """Take what the report of a log wants of each policy that has probabilities."""
+    found: dict[str, object] = {}
+    for name, columns in run.policies.items():
+        if "prob" in columns:
+            found[name] = columns["prob"]
+        elif "action_probs" in columns:
+            column = columns["action_probs"]
+            label = f'policy "{name}": column "{column}"'
+            found[name] = check_dense(label, log.column(column), log.n_rows, InvalidPolicyError)
+    return found
+
+
+def estimate(run: Run, *, every_column: bool) -> tuple[cf.Evaluation, Run]:
+    """Evaluate the run's policies on its log.
+
+    Returns
+    -------
+    The evaluation, and the run with every argument that was used.
+
+    Raises
+    ------
+    InvalidArgumentError
+        If the call is wrong.
+    InvalidLogError, InvalidPolicyError
+        If the data are refused.
+    """
+    if not run.policies:
+        raise wrong("no policies; name each with --policy NAME=COLUMN, as in --policy new=p_new")
+    names = _estimators(run)
+    log, run = open_log(run, every_column=every_column)
+    arguments: dict[str, Any] = {
+        name: getattr(run, name)
+        for name in ("gamma", "interval", "confidence_level", "alternative", "num_threads")
+        if getattr(run, name) is not None
+    }
+    policies = {name: as_columns(inputs) for name, inputs in run.policies.items()}
+    evaluation = cf.evaluate(log, policies, names, **arguments)
+    used = ("gamma", "interval", "confidence_level", "alternative")
+    run = replace(
+        run,
+        estimators=evaluation.estimators,
+        **{name: evaluation.settings[name] for name in used},
+    )
+    return evaluation, run
+
+
+def _estimators(run: Run) -> list[str] | None:
+    """Name the estimators, and raise where an input of theirs is missing."""
+
+    def lack(inputs: dict[str, str], needs: Collection[str]) -> list[str]:
+        has = set(inputs)
+        has |= {"prob"} if "action_probs" in has else set()
+        has |= {"q", "v"} if "q_values" in has else set()
+        return [key for key in needs if key not in has]
+
+    bare = not any(lack(i, ["v"]) for i in run.policies.values())
+    weightless = any(lack(i, ["prob"]) for i in run.policies.values())
+    names = registry.resolve(run.estimators) if run.estimators else None
+    if names is None and bare and (run.no_propensity or weightless):
+        return ["dm"]
+    for name in names or registry.WEIGHTED_DEFAULT:
+        needs = registry.REGISTRY[name]["needs"]
+        if run.no_propensity and "prob" in needs:
+            raise wrong(
+                f'"{name}" needs propensities; name their column with --propensity, or use the '
+                "direct method: --estimators dm, with v for each policy"
+            )
+        for policy, inputs in run.policies.items():
+            if missing := lack(inputs, needs):
+                form = ",".join("COLUMN" if key == "prob" else f"{key}=COLUMN" for key in needs)
+                raise wrong(
+                    f'"{name}" needs {" and ".join(missing)} for policy "{policy}"; write '
+                    f"--policy {escape(policy)}={form}"
+                )
+    return names

@@ -1,0 +1,238 @@
+"""The options of the commands, as typer takes them, in the panels of --help."""
+
+# No `from __future__ import annotations`: typer reads the annotations.
+from typing import Annotated, Any
+
+import typer
+
+COLUMNS, POLICIES, ESTIMATION, RANKING, OUTPUT, RUN = (
+    "Columns of the log",
+    "Policies",
+    "Estimation",
+    "Ranking",
+    "Output",
+    "Run",
+)
+Text = str | None
+Texts = list[str] | None
+
+
+def _option(name: str, panel: str, metavar: str, text: str) -> Any:
+    return typer.Option(
+        f"--{name}", metavar=metavar, help=text, rich_help_panel=panel, show_default=False
+    )
+
+
+def _flag(name: str, panel: str, text: str) -> Any:
+    return typer.Option(
+        f"--{name}", metavar=" ", help=text, rich_help_panel=panel, show_default=False
+    )
+
+
+Log = Annotated[
+    Text,
+    typer.Argument(
+        metavar="LOG",
+        help="Parquet, CSV, TSV or Arrow IPC: a file, a folder or a glob; - is standard input.",
+        show_default=False,
+    ),
+]
+LogOrSaved = Annotated[
+    Text,
+    typer.Argument(
+        metavar="LOG",
+        help="A log, as for evaluate, or an evaluation that evaluate --save wrote.",
+        show_default=False,
+    ),
+]
+Saved = Annotated[
+    str,
+    typer.Argument(
+        metavar="SAVED", help="An evaluation that evaluate --save wrote.", show_default=False
+    ),
+]
+Html = Annotated[
+    str, typer.Argument(metavar="OUT", help="The HTML file to write.", show_default=False)
+]
+InputFormat = Annotated[
+    Text,
+    _option(
+        "input-format",
+        COLUMNS,
+        "FORMAT",
+        "parquet, csv, tsv or arrow. Default: by the ending of the name.",
+    ),
+]
+Action = Annotated[Text, _option("action", COLUMNS, "COLUMN", "What was done. Default: action.")]
+Reward = Annotated[Text, _option("reward", COLUMNS, "COLUMN", "What came of it. Default: reward.")]
+Propensity = Annotated[
+    Text,
+    _option(
+        "propensity",
+        COLUMNS,
+        "COLUMN",
+        "How likely the logged action was. Default: propensity.",
+    ),
+]
+NoPropensity = Annotated[
+    bool, _flag("no-propensity", COLUMNS, "The log has none; only dm can be used.")
+]
+ActionProbs = Annotated[
+    Text,
+    _option(
+        "action-probs",
+        COLUMNS,
+        "COLUMN",
+        "Lists of the behavior policy's probabilities of all actions.",
+    ),
+]
+Actions = Annotated[
+    Texts,
+    _option(
+        "actions",
+        COLUMNS,
+        "LABEL",
+        "A label, in the order of such lists; repeat it for each.",
+    ),
+]
+ActionType = Annotated[
+    Text,
+    _option("action-type", COLUMNS, "TYPE", "discrete (default) or continuous."),
+]
+EpisodeId = Annotated[
+    Text,
+    _option("episode-id", COLUMNS, "COLUMN", "The same on all rows of an episode."),
+]
+Timestep = Annotated[
+    Text,
+    _option("timestep", COLUMNS, "COLUMN", "Rises within each episode; it is only checked."),
+]
+Terminated = Annotated[
+    Text,
+    _option("terminated", COLUMNS, "COLUMN", "True on the last row of an episode."),
+]
+Truncated = Annotated[
+    Text,
+    _option("truncated", COLUMNS, "COLUMN", "True on the last row of an episode cut off."),
+]
+State = Annotated[
+    Texts,
+    _option("state", COLUMNS, "COLUMN", "A column of the state; repeat it for several."),
+]
+Policy = Annotated[
+    Texts,
+    _option(
+        "policy",
+        POLICIES,
+        "NAME=COLUMN",
+        "A candidate and the column of its probability of the logged action; with a model "
+        "NAME=COLUMN,q=COLUMN,v=COLUMN; for dm alone NAME=v=COLUMN. Repeat it for each. "
+        "\\= and \\, stand for = and , within a name.",
+    ),
+]
+Segment = Annotated[
+    Texts,
+    _option("segment", OUTPUT, "COLUMN", "Report mean returns by its values; may be repeated."),
+]
+Time = Annotated[
+    Text,
+    _option("time", OUTPUT, "COLUMN", "Report mean returns over the time that it holds."),
+]
+Gamma = Annotated[
+    float | None,
+    _option("gamma", ESTIMATION, "NUMBER", "Discount factor in (0, 1]. Default: 1."),
+]
+Estimators = Annotated[
+    Texts,
+    _option(
+        "estimators",
+        ESTIMATION,
+        "NAMES",
+        "tis, pdis, sntis, snpdis, dm, dr, sndr: a list with commas. Default: all that the "
+        "inputs allow.",
+    ),
+]
+Interval = Annotated[Text, _option("interval", ESTIMATION, "KIND", "normal (default) or t.")]
+ConfidenceLevel = Annotated[
+    float | None,
+    _option("confidence-level", ESTIMATION, "LEVEL", "Of the intervals. Default: 0.95."),
+]
+Alternative = Annotated[
+    Text,
+    _option(
+        "alternative",
+        ESTIMATION,
+        "SIDE",
+        "two-sided (default); greater: lower bounds only; less: upper bounds only.",
+    ),
+]
+NumThreads = Annotated[
+    int | None,
+    _option("num-threads", ESTIMATION, "NUMBER", "Default: the cores there are."),
+]
+Estimator = Annotated[
+    Text,
+    _option(
+        "estimator",
+        RANKING,
+        "NAME",
+        "Ranks the policies. Default: the first evaluated of sndr, snpdis, sntis, dr, pdis, "
+        "tis, dm.",
+    ),
+]
+Score = Annotated[
+    Text,
+    _option(
+        "score",
+        RANKING,
+        "SCORE",
+        "value (default), or lower: the lower end of the interval.",
+    ),
+]
+K = Annotated[
+    int | None,
+    _option("k", RANKING, "NUMBER", "Size of the shortlist. Default: 3, or fewer policies."),
+]
+KOfReport = Annotated[
+    int | None,
+    _option("k", OUTPUT, "NUMBER", "Size of the report's shortlist. Default: 3, or fewer."),
+]
+Report = Annotated[
+    Text,
+    _option("report", OUTPUT, "FILE", "Write a report for someone who decides: one HTML file."),
+]
+Title = Annotated[Text, _option("title", OUTPUT, "TEXT", "Heads the report.")]
+Truth = Annotated[
+    Texts,
+    _option(
+        "truth",
+        OUTPUT,
+        "NAME=VALUE",
+        "True value of a policy, for the report; repeat it for each. Or a table with the "
+        "columns policy and value.",
+    ),
+]
+Save = Annotated[
+    Text,
+    _option("save", OUTPUT, "FILE", "Save the evaluation as Parquet, for rank and report."),
+]
+Format = Annotated[
+    Text,
+    _option(
+        "format",
+        OUTPUT,
+        "FORMAT",
+        "table, json, csv or parquet. Default: by the ending of --output, else table.",
+    ),
+]
+Output = Annotated[
+    Text, _option("output", OUTPUT, "FILE", "Write there instead of standard output.")
+]
+Config = Annotated[
+    Text,
+    _option("config", RUN, "FILE", "A saved run (TOML); the command line overrides it."),
+]
+SaveConfig = Annotated[
+    Text,
+    _option("save-config", RUN, "FILE", "Save this run, for --config."),
+]

@@ -1,0 +1,158 @@
+"""The results of the commands in every form."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+from counterfolio.cli.output import Result
+from counterfolio.text import Column, aligned, number, text_table, wrap
+
+if TYPE_CHECKING:
+    import counterfolio as cf
+    from counterfolio.cli.config import Run
+
+#: Policies on a shortlist of no stated size, and rows of a printed ranking.
+SHORTLIST, SHOWN = 3, 40
+
+
+def of_report(report: cf.LogReport) -> Result:
+    """Lay out the report of a log."""
+
+    def frame() -> pl.DataFrame:
+        keys = ("severity", "message", "advice")
+        return pl.DataFrame(
+            {key: [getattr(finding, key) for finding in report.findings] for key in keys},
+            schema=dict.fromkeys(keys, pl.String),
+        )
+
+    return Result(text=lambda: [repr(report)], record=report.to_dict, frame=frame)
+
+
+def of_evaluation(evaluation: cf.Evaluation) -> Result:
+    """Lay out the estimates, and a verdict on each policy."""
+
+    def record() -> dict[str, Any]:
+        return {
+            "estimates": evaluation.estimates.rows(named=True),
+            "diagnostics": evaluation.diagnostics.table.rows(named=True),
+            "settings": evaluation.settings,
+        }
+
+    return Result(
+        text=lambda: [repr(evaluation), repr(evaluation.diagnostics)],
+        record=record,
+        frame=lambda: evaluation.estimates,
+        write_parquet=evaluation.to_parquet,
+    )
+
+
+def of_ranking(evaluation: cf.Evaluation, run: Run) -> Result:
+    """Lay out the ranking, the comparison with the behavior policy and the shortlist.
+
+    Raises
+    ------
+    InvalidArgumentError
+        If the estimator was not evaluated, or the score or k is out of range.
+    """
+    estimator = evaluation._estimator(run.estimator or evaluation._headline())
+    score: Any = run.score or "value"
+    ranked = evaluation.ranking(estimator, score)
+    compared = evaluation.compare(estimator=estimator)
+    rows = evaluation.rows(estimator)
+    verdicts = evaluation.diagnostics.table.select("policy", "verdict")
+    k = run.k
+    if k is None:
+        k = min(SHORTLIST, sum(math.isfinite(value) for value in rows["value"]))
+    shortlist = evaluation.portfolio(k, estimator, score) if k or run.k is not None else None
+    listed = [] if shortlist is None else shortlist.policies
+    table = (
+        ranked.join(rows.drop("estimator", "n_episodes"), on="policy", maintain_order="left")
+        .join(verdicts, on="policy", maintain_order="left")
+        .join(
+            compared.select(
+                "policy",
+                "difference",
+                "p_better",
+                *(
+                    pl.col(name).alias(f"difference_{name}")
+                    for name in ("standard_error", "ci_low", "ci_high")
+                ),
+            ),
+            on="policy",
+            maintain_order="left",
+        )
+        .with_columns(shortlisted=pl.col("policy").is_in(listed))
+    )
+    interval = evaluation._interval
+
+    def text() -> list[str]:
+        shown = table[:SHOWN]
+        by = "" if score == "value" else f", by the lower end of the {interval}"
+        caption = f"Ranking by {estimator}{by}"
+        more = f"\n{len(table) - SHOWN:,} more" if len(table) > SHOWN else ""
+        blocks = [
+            f"{caption}\n{text_table(_ranked(shown, interval))}{more}",
+            f"Compared with the behavior policy's {number(evaluation.behavior_value)}, on the same "
+            f"episodes\n"
+            f"{text_table(_compared(shown, interval))}{more}",
+        ]
+        notes = [
+            f"{policy}: {said}"
+            for policy, said in zip(shown["policy"], shown["note"], strict=True)
+            if said is not None
+        ]
+        if notes:
+            blocks.append("\n".join(wrap(said) for said in notes))
+        if shortlist is None:
+            blocks.append("No shortlist: no policy has a defined estimate.")
+        else:
+            blocks.append(f"Shortlist of {k}\n{wrap(shortlist.reason)}")
+        return blocks
+
+    def record() -> dict[str, Any]:
+        fields = ("policies", "best", "mean", "worst", "std", "excess_return", "sharpe_ratio")
+        return {
+            "estimator": estimator,
+            "score": score,
+            "behavior_value": evaluation.behavior_value,
+            "ranking": table.rows(named=True),
+            "shortlist": None
+            if shortlist is None
+            else {
+                "k": k,
+                **{name: getattr(shortlist, name) for name in fields},
+                "reason": shortlist.reason,
+            },
+            "settings": evaluation.settings,
+        }
+
+    return Result(text=text, record=record, frame=lambda: table)
+
+
+def _ranked(rows: pl.DataFrame, interval: str) -> list[Column]:
+    show = aligned(rows["value"], rows["standard_error"])
+    bounds = zip(rows["ci_low"], rows["ci_high"], strict=True)
+    return [
+        Column("rank", [str(rank) for rank in rows["rank"]]),
+        Column("policy", rows["policy"].to_list(), left=True),
+        Column("value", [show(x) for x in rows["value"]]),
+        Column("std. error", [show(x) for x in rows["standard_error"]]),
+        Column(interval, [f"{show(a)} to {show(b)}" for a, b in bounds]),
+        Column("verdict", rows["verdict"].to_list()),
+    ]
+
+
+def _compared(rows: pl.DataFrame, interval: str) -> list[Column]:
+    errors = rows["difference_standard_error"]
+    show = aligned(rows["difference"], errors)
+    bounds = zip(rows["difference_ci_low"], rows["difference_ci_high"], strict=True)
+    return [
+        Column("policy", rows["policy"].to_list(), left=True),
+        Column("difference", [show(x) for x in rows["difference"]]),
+        Column("std. error", [show(x) for x in errors]),
+        Column(interval, [f"{show(a)} to {show(b)}" for a, b in bounds]),
+        Column("P(better)", ["" if math.isnan(p) else f"{p:.3f}" for p in rows["p_better"]]),
+    ]
