@@ -1,4 +1,4 @@
-"""Both acts in the terminal, and as one HTML page: `python examples/demo.py`."""
+"""Three acts in the terminal, and as an HTML page: `python examples/demo.py`."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import html
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import cartpole
 import digits
 import open_bandit
 
@@ -20,6 +21,7 @@ body { font: 15px/1.5 system-ui, sans-serif; color: #222; max-width: 52em; margi
        padding: 0 1em; }
 h1 { font-size: 1.6em; margin: 2em 0 0.5em; border-bottom: 2px solid #222; }
 h2 { font-size: 1.15em; margin: 2em 0 0.5em; }
+figure { margin: 1em 0; }
 table { border: 0; border-collapse: collapse; font-size: 0.9em; margin: 0.8em 0;
         font-variant-numeric: tabular-nums; }
 th, td { border: 0; border-bottom: 1px solid #ddd; padding: 0.15em 0.9em 0.15em 0; }
@@ -47,6 +49,9 @@ def page(stories: Sequence[Story]) -> str:
             body.append(f'<p class="item"><b>{name}</b>: {text}</p>')
         else:
             body.append(f"<{kind}>{html.escape(content)}</{kind}>")
+    reports = [report for story in stories for report in story.reports]
+    links = "".join(f'<li><a href="{r.name}.html">{html.escape(r.title)}</a></li>' for r in reports)
+    body.append(f"<h1>The reports of the three evaluations</h1>\n<ul>{links}</ul>")
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         f"<title>counterfolio demo</title>\n<style>{STYLE}</style>\n</head>\n<body>\n"
@@ -56,8 +61,8 @@ def page(stories: Sequence[Story]) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> str:
-    """Tell both acts, write the report, return what was printed."""
-    parser = argparse.ArgumentParser(description="What counterfolio does, in two acts.")
+    """Tell the acts, write the page and the reports, return what was printed."""
+    parser = argparse.ArgumentParser(description="What counterfolio does, in three acts.")
     parser.add_argument(
         "--output",
         type=Path,
@@ -65,15 +70,29 @@ def main(arguments: Sequence[str] | None = None) -> str:
         help="folder of the report (default: %(default)s)",
     )
     output: Path = parser.parse_args(arguments).output
-    first = open_bandit.main()
-    print()
-    second = digits.main()
+    stories = []
+    for act in (open_bandit, digits, cartpole):
+        stories.append(act.main())
+        print()
     output.mkdir(parents=True, exist_ok=True)
-    report = output / "index.html"
-    report.write_text(page([first, second]), encoding="utf-8")
-    ending = f"\nThe same as a page to read or print:\n{report}"
+    written = []
+    for report in (report for story in stories for report in story.reports):
+        path = output / f"{report.name}.html"
+        report.evaluation.to_html(path, truth=report.truth, title=report.title)
+        written.append(path)
+    index = output / "index.html"
+    index.write_text(page(stories), encoding="utf-8")
+    ending = "\n".join(
+        [
+            "For someone who has to decide, a report on each evaluation:",
+            *map(str, written),
+            "",
+            "All three acts as a page to read or print, with plots:",
+            str(index),
+        ]
+    )
     print(ending)
-    return f"{first.text}\n{second.text}{ending}\n"
+    return "\n".join([*(story.text for story in stories), f"{ending}\n"])
 
 
 if __name__ == "__main__":

@@ -217,6 +217,7 @@ def main() -> Story:
     tell_estimates(story, beside_truth(evaluation, truth), behavior)
     tell_shortlists(story, evaluation, truth, behavior)
     tell_replay(story, replay(world, truth, behavior), truth)
+    story.report("digits", evaluation, {**truth, "behavior": behavior})
     return story
 
 

@@ -238,6 +238,7 @@ def main() -> Story:
     tell_checks(story, evaluation)
     tell_comparison(story, evaluation, int(shown["click"].sum()))
     tell_other_log(story, evaluation, other)
+    story.report("open_bandit", evaluation)
     return story
 
 

@@ -3,9 +3,17 @@
 from __future__ import annotations
 
 import textwrap
-from typing import Protocol
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
 
 import polars as pl
+from counterfolio.report import inline_svg
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    import counterfolio as cf
+    from matplotlib.axes import Axes
 
 WIDTH = 80
 
@@ -16,8 +24,18 @@ class Result(Protocol):
     def _repr_html_(self) -> str: ...
 
 
+@dataclass(frozen=True)
+class Report:
+    """An evaluation that gets a report of its own."""
+
+    name: str
+    evaluation: cf.Evaluation
+    truth: Mapping[str, float] | None
+    title: str
+
+
 class Story:
-    """Headings, paragraphs, items and results, in order.
+    """Headings, paragraphs, items, results and plots, in order.
 
     Attributes
     ----------
@@ -26,11 +44,15 @@ class Story:
     parts : list of (str, str)
         The same for the report: "h1", "h2", "p" and "item" with plain text, "html" with a result's
         own HTML.
+    reports : list of Report
+        What is to have a report of its own.
     """
 
     def __init__(self, title: str) -> None:
         self.lines: list[str] = []
         self.parts: list[tuple[str, str]] = []
+        self.reports: list[Report] = []
+        self.title = title
         self._add("h1", title, f"{title}\n{'=' * len(title)}")
 
     @property
@@ -75,6 +97,17 @@ class Story:
             # polars puts strings in quotes in HTML, though not in text.
             markup = frame._repr_html_().replace("&quot;", "")
         self._add("html", markup, "\n".join(lines))
+
+    def plot(self, draw: Callable[[], Axes], caption: str) -> None:
+        """Show a plot on the page; a terminal has only the tables."""
+        markup = inline_svg(draw, f"plot-{len(self.title)}-{len(self.parts)}")
+        self.parts += [("html", f"<figure>{markup}</figure>"), ("p", f"{caption}.")]
+
+    def report(
+        self, name: str, evaluation: cf.Evaluation, truth: Mapping[str, float] | None = None
+    ) -> None:
+        """Give an evaluation a report of its own, beside the page."""
+        self.reports.append(Report(name, evaluation, truth, self.title))
 
     def _add(self, kind: str, content: str, printed: str) -> None:
         together = kind == "item" and self.parts[-1][0] == "item"

@@ -79,7 +79,11 @@ class TestTheRun:
 class TestThePage:
     def test_stands_alone(self, told):
         page = told[1].read_text(encoding="utf-8")
-        assert not re.search(r"https?:|//|<script|<link|<img|\bsrc=|\bhref=|url\(|@import", page)
+        plain = re.sub(r'xmlns(:\w+)?="[^"]*"|url\(#[^)]*\)|xlink:href="#[^"]*"', "", page)
+        for name in re.findall(r'<a href="([^"]*)"', plain):
+            assert (told[1].parent / name).is_file()
+        plain = re.sub(r'<a href="\w+\.html"', "", plain)
+        assert not re.search(r"https?:|//|<script|<link|<img|\bsrc=|\bhref=|url\(|@import", plain)
 
     def test_is_well_formed(self, told):
         open_tags = []
@@ -97,8 +101,8 @@ class TestThePage:
 
     def test_holds_both_acts_and_all_tables(self, told):
         page = told[1].read_text(encoding="utf-8")
-        assert page.count("<h1>") == 2
-        assert page.count("<table") == page.count("</table>") == 14
+        assert page.count("<h1>") == 4  # three acts and the list of reports
+        assert page.count("<table") == page.count("</table>") == 23
 
     def test_text_is_escaped(self):
         story = example("story").Story("a < b & c")
