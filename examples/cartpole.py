@@ -118,8 +118,8 @@ def tell_question(story: Story, evaluation: cf.Evaluation) -> None:
     story.say(
         f"By SharpeRatio@{K} (SR), the gain over the behavior policy's {behavior:.1f} for each "
         f"unit of spread: {', '.join(top)} ({ordered[ratio][0]:.2f}; a ranking by the truth itself "
-        f"has {ideal:.2f}). Closest to the true values is {accurate}. Last is {last['estimator']}: of "
-        f"its {K} the best earns {last[f'best@{K}']:.1f} and the worst {last[f'worst@{K}']:.1f}. "
+        f"has {ideal:.2f}). Closest to the true values is {accurate}. Last is {last['estimator']}: "
+        f"of its {K} the best earns {last[f'best@{K}']:.1f}, the worst {last[f'worst@{K}']:.1f}. "
         "best@k alone does not see what a test risks, and the error alone does not see which "
         "policies it falls on."
     )

@@ -1,4 +1,4 @@
-"""Plots: what they say is there, 30 policies and hostile names included, and they differ in grey."""
+"""Plots: what they say is there, with 30 policies and hostile names too; series differ in grey."""
 
 from __future__ import annotations
 
