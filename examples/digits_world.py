@@ -52,6 +52,7 @@ class World:
         actions = (rng.random(rows)[:, None] > cumulative[:, :-1]).sum(axis=1)
         log = cf.LoggedData.from_frame(
             {
+                "impression": np.arange(rows),  # tells the same image, shown again, from a copy
                 "action": actions,
                 "reward": (actions == self.labels[images]).astype(np.float64),
                 "propensity": self.behavior[images, actions],

@@ -250,6 +250,8 @@ def test_truth_adds_the_sharpe_ratio(tmp_path, good):
     expected = cf.sharpe_ratio_at_k(evaluation.values("dr"), truth, 0.9)
     assert f"{expected[1]:.2f}" in shown
     assert "SharpeRatio@k by true values" in shown
+    ideal = cf.sharpe_ratio_at_k(truth, truth, 0.9)
+    assert f"truth 1.30 1.17 1.00 0.12 {ideal[2]:.2f}" in shown
     for wrong, match in (
         ({"a": 1.0, "b": 1.2}, 'truth lacks policy "c"'),
         ({**truth, "d": 1.0}, 'truth names policy "d"'),

@@ -384,3 +384,16 @@ def test_labels_of_other_types():
     truth = columns()["action"] > 0
     halves = np.column_stack([dense()[:, 0], dense()[:, 1:].sum(axis=1)])
     assert bits(log_of(action=truth), halves) == bits(log_of(action=truth.astype(int)), halves)
+
+
+def test_plain_lists_of_numbers_may_mix_kinds():
+    """Python writes 1 and 0.5 in one list; that is no mistake, but a number among words is."""
+    data = {"action": [0, 1, 1], "reward": [1, 0.5, 2], "propensity": [1, 0.5, 0.25]}
+    assert cf.evaluate(cf.LoggedData.from_frame(data), {"a": [0, 0.5, 1]}).behavior_value == 3.5 / 3
+    for reward, match in (
+        ([1, None, 2.5], '"reward": 1 of 3 values are null or NaN, first at row 1'),
+        ([1, "2", 3], 'column "reward" mixes int and str values'),
+        ([True, 0.5, 1.0], 'column "reward" mixes bool and float values'),
+    ):
+        with pytest.raises(cf.InvalidLogError, match=match):
+            cf.LoggedData.from_frame({**data, "reward": reward})

@@ -207,7 +207,9 @@ def weights(evaluation: Evaluation, *, policy: str | None = None, ax: Axes | Non
     ticks = list(range(math.ceil(low), math.floor(high) + 1))
     step = max(1, len(ticks) // 8)
     ticks = [t for t in ticks if t % step == 0]
-    least = "0" if low > math.log10(NEXT_TO_NOTHING) else f"<{NEXT_TO_NOTHING:g}"
+    shown = table["policy"].is_in(names)
+    tiny = ((table["high"] > 0) & (table["high"] <= NEXT_TO_NOTHING) & shown).any()
+    least = f"<{NEXT_TO_NOTHING:g}" if tiny else "0"
     ax.set_xticks([apart, *ticks], [least, *(f"{10.0**t:g}" for t in ticks)])
     ax.set_xlim(apart - width, high + 0.02 * (high - low))
     ax.set_xlabel("weight of an episode / mean weight, those of (almost) 0 apart; dashed: the mean")

@@ -54,7 +54,9 @@ def render(
     """
     n_policies = len(evaluation.policies)
     k = _check_k(k, n_policies)
-    tables = None if truth is None else _true_top_k(evaluation, truth)
+    known = None if truth is None else _check_truth(evaluation, truth)
+    behavior = float((truth or {}).get(BEHAVIOR, evaluation.behavior_value))
+    tables = None if known is None else _true_top_k(evaluation, known, behavior)
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("counterfolio"),
         autoescape=True,
@@ -73,9 +75,7 @@ def render(
         figures["weights"] = lambda: plots.weights(evaluation)
     if tables is not None and n_policies > 1:
         figures["sharpe"] = lambda: plots.sharpe_ratio(tables)
-        figures["best"] = lambda: plots.top_k(
-            tables, "best", behavior_value=_behavior(evaluation, truth)
-        )
+        figures["best"] = lambda: plots.top_k(tables, "best", behavior_value=behavior)
     return environment.get_template("report.html.j2").render(
         title=title or "Which candidates deserve an online test",
         evaluation=evaluation,
@@ -90,8 +90,8 @@ def render(
         verdicts=_verdicts(evaluation),
         shortlists=_shortlists(evaluation, estimator),
         reason=_reason(evaluation, estimator, k),
-        judged=None if tables is None else [_true_table(e, t) for e, t in tables.items()],
-        true_values=None if truth is None else _true_values(evaluation, truth, estimator),
+        judged=None if tables is None or known is None else _judged(known, behavior, tables, k),
+        true_values=None if known is None else _true_values(evaluation, known, behavior, estimator),
         changes=what_may_change(evaluation, estimator, k),
         assumptions=assumptions(evaluation),
         settings=_settings(evaluation),
@@ -276,12 +276,8 @@ def _reason(evaluation: Evaluation, estimator: str, k: int) -> str:
         return f"No shortlist of {k}: {error}."
 
 
-def _behavior(evaluation: Evaluation, truth: Mapping[str, float] | None) -> float:
-    return float((truth or {}).get(BEHAVIOR, evaluation.behavior_value))
-
-
-def _true_top_k(evaluation: Evaluation, truth: object) -> dict[str, pl.DataFrame]:
-    """Judge every estimator's ranking by the true values."""
+def _check_truth(evaluation: Evaluation, truth: object) -> dict[str, float]:
+    """Take the true value of every policy, in the order of the policies."""
     if not isinstance(truth, Mapping):
         text = f"truth must map policies to true values, not {truth!r}"
         raise InvalidArgumentError(text)
@@ -293,30 +289,51 @@ def _true_top_k(evaluation: Evaluation, truth: object) -> dict[str, pl.DataFrame
         near = suggest(name, known if missing else evaluation.policies)
         text = f'truth {what} policy "{name}"; it must name every policy evaluated: {near}'
         raise InvalidArgumentError(text)
-    behavior = _behavior(evaluation, truth)
-    ordered = {p: float(known[p]) for p in evaluation.policies}
+    return {p: float(known[p]) for p in evaluation.policies}
+
+
+def _true_top_k(
+    evaluation: Evaluation, truth: dict[str, float], behavior: float
+) -> dict[str, pl.DataFrame]:
+    """Judge every estimator's ranking by the true values."""
     return {
-        name: selection.top_k(evaluation.values(name), ordered, behavior)
+        name: selection.top_k(evaluation.values(name), truth, behavior)
         for name in evaluation.estimators
     }
 
 
-def _true_table(estimator: str, table: pl.DataFrame) -> tuple[str, list[Column]]:
-    rows = table[:MOST_K].rows(named=True)
-    return estimator, [
-        Column("k", [str(r["k"]) for r in rows]),
-        *(Column(s, [number(r[s]) for r in rows]) for s in ("best", "mean", "worst", "std")),
-        Column("SharpeRatio@k", [_ratio(r["sharpe_ratio"]) for r in rows]),
-    ]
+def _judged(
+    truth: dict[str, float], behavior: float, tables: dict[str, pl.DataFrame], k: int
+) -> dict[str, list[Column]]:
+    """Tabulate the judgement: SharpeRatio@k over k, and the true values of the top k."""
+    ranked = {**tables, "truth": selection.top_k(truth, truth, behavior)}
+    ks = range(1, min(len(truth), MOST_K) + 1)
+    at_k = [table.row(k - 1, named=True) for table in ranked.values()]
+    show = _shown(aligned(truth.values(), [r["std"] for r in at_k]))
+    return {
+        "over_k": [
+            Column("k", [str(i) for i in ks if i > 1]),
+            *(
+                Column(name, [_ratio(table["sharpe_ratio"][i - 1]) for i in ks if i > 1])
+                for name, table in ranked.items()
+            ),
+        ],
+        "at_k": [
+            Column("ranked by", list(ranked), left=True),
+            *(Column(s, [show(r[s]) for r in at_k]) for s in ("best", "mean", "worst", "std")),
+            Column("SharpeRatio@k", [_ratio(r["sharpe_ratio"]) for r in at_k]),
+        ],
+    }
 
 
 def _true_values(
-    evaluation: Evaluation, truth: Mapping[str, float], estimator: str
+    evaluation: Evaluation, truth: dict[str, float], behavior: float, estimator: str
 ) -> list[Column]:
     values = evaluation.values(estimator)
     order = sorted(evaluation.policies, key=lambda p: -truth[p])
-    names, show = [*order, BEHAVIOR], _shown(number)
-    true = [*(truth[p] for p in order), _behavior(evaluation, truth)]
+    errors = evaluation.rows(estimator)["standard_error"]
+    names, show = [*order, BEHAVIOR], _shown(aligned(truth.values(), errors))
+    true = [*(truth[p] for p in order), behavior]
     estimated = [*(values[p] for p in order), evaluation.behavior_value]
     return [
         Column("policy", names, left=True),

@@ -93,6 +93,14 @@ def take(rows: pl.DataFrame, which: NDArray[np.integer[Any]]) -> pl.DataFrame:
 
 
 def _series(name: str, values: Any) -> pl.Series:
+    if isinstance(values, list | tuple):
+        kinds = {type(value) for value in values} - {type(None)}
+        if kinds == {int, float}:
+            values = np.array(values, dtype=np.float64)  # None becomes NaN
+        elif len(kinds) > 1 and kinds <= {int, float, bool, str}:
+            said = " and ".join(sorted(kind.__name__ for kind in kinds))
+            text = f'column "{name}" mixes {said} values; give all of them one type'
+            raise InvalidLogError(text)
     try:
         series = pl.Series(name, values)
     except (TypeError, ValueError, pl.exceptions.PolarsError) as error:

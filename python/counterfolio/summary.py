@@ -119,9 +119,9 @@ def answer(evaluation: Evaluation, estimator: str, k: int) -> Answer:
     above = sorted(p for p in order if compared[p]["ci_low"] > 0)
     below = sorted(p for p in order if compared[p]["ci_high"] < 0)
     sentences.append(
-        f"Of {plural(len(verdicts), 'candidate')}, {len(above)} can be told apart from the "
-        f"behavior policy as better and {len(below)} as worse, by the {evaluation._interval} of "
-        "the difference on the same episodes."
+        f"Of {plural(len(verdicts), 'candidate')}, {len(above) or 'none'} can be told apart from "
+        f"the behavior policy as better and {len(below) or 'none'} as worse, by the "
+        f"{evaluation._interval} of the difference on the same episodes."
         + (
             " With so many candidates chance alone now and then puts one apart."
             if len(verdicts) >= MANY

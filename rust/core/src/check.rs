@@ -4,6 +4,11 @@ use crate::column::Column;
 use crate::episode::scan;
 use crate::lanes::vectorise;
 
+/// What to do about missing values. A row cannot be dropped from within an episode: its weight would
+/// lack a factor.
+pub const MEND_MISSING: &str = "fill them in, or leave these episodes out";
+const MEND_INFINITE: &str = "mend these rows, or leave their episodes out";
+
 /// Largest reward, q or v: its square can still be summed over any log.
 pub const LARGEST: f64 = 1e150;
 
@@ -81,8 +86,8 @@ impl Rule {
             }
             Self::Propensity => {
                 "a propensity is the probability with which the behavior policy took the logged \
-                 action: drop these rows or mend the join that made them (action_type=\"continuous\" \
-                 admits densities above 1)"
+                 action: mend the join that made them, or leave these episodes out \
+                 (action_type=\"continuous\" admits densities above 1)"
             }
             Self::PropensityDensity => "a logged action must have had a positive density",
             Self::Probability => {
@@ -91,7 +96,7 @@ impl Rule {
             }
             Self::Density => "a density cannot be negative",
             Self::Flag => "pass booleans",
-            Self::Finite => "drop or mend these rows",
+            Self::Finite => MEND_INFINITE,
             Self::Amount => "choose a larger unit",
         }
     }
@@ -118,9 +123,9 @@ impl Rule {
             }
         }
         let (offence, what, advice) = if missing.count > 0 {
-            (missing, "null or NaN", "drop these rows or fill them in")
+            (missing, "null or NaN", MEND_MISSING)
         } else if infinite.count > 0 {
-            (infinite, "infinite", "drop or mend these rows")
+            (infinite, "infinite", MEND_INFINITE)
         } else if broken.count > 0 {
             (
                 broken,
@@ -243,8 +248,8 @@ mod tests {
         assert_eq!(
             text.as_deref(),
             Some(
-                "column \"p\": 1 of 4 values are null or NaN, first at row 2 (NaN); drop these \
-                 rows or fill them in"
+                "column \"p\": 1 of 4 values are null or NaN, first at row 2 (NaN); fill them \
+                 in, or leave these episodes out"
             )
         );
         let logs = [-0.5, -1.5];

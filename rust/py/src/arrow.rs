@@ -17,7 +17,7 @@ use arrow_array::types::{
 };
 use arrow_array::{Array, ArrayRef, RecordBatch, RecordBatchIterator};
 use arrow_schema::{DataType, FieldRef, Schema, TimeUnit};
-use counterfolio_core::check::describe;
+use counterfolio_core::check::{MEND_MISSING, describe};
 use counterfolio_core::column::{Chunk, Column};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
@@ -208,7 +208,7 @@ impl PyColumn {
                 row,
                 "null or NaN",
                 &format!("row {first}"),
-                "drop these rows or fill them in",
+                MEND_MISSING,
             )
         })
     }
