@@ -18,7 +18,7 @@ LOG = ("log.parquet", *POLICY)
 
 #: Arguments of evaluate, and what is said of them.
 WRONG = {
-    "no log": ((), "no policies"),
+    "no log": ((), "no log; name a file"),
     "no log but a policy": (POLICY, "no log; name a file"),
     "no policies": (("log.parquet",), "no policies; name each with --policy NAME=COLUMN"),
     "no such file": (("lgo.parquet", *POLICY), 'did you mean "log.parquet"?'),
@@ -28,7 +28,20 @@ WRONG = {
     "option twice over": ((*LOG, "--no-propensity", "--propensity", "p"), "contradict"),
     "no value": ((*LOG, "--gamma"), "--gamma", "see counterfolio evaluate --help"),
     "too many arguments": ((*LOG, "other.parquet"), "other.parquet"),
-    "gamma no number": ((*LOG, "--gamma", "x"), "--gamma"),
+    "gamma no number": ((*LOG, "--gamma", "x"), "--gamma", '"x" is no number'),
+    "gamma with a comma": ((*LOG, "--gamma", "0,95"), '"0,95" is no number; write 0.95'),
+    "k no number": ((*LOG, "--report", "r.html", "--k", "two"), '"two" is no whole number'),
+    "k alone": ((*LOG, "--k", "2"), "--k is for the report"),
+    "no estimators": ((*LOG, "--estimators", " ,"), "--estimators is empty"),
+    "empty name": ((*LOG, "--action", ""), "--action is empty"),
+    "empty log": (("", *POLICY), "the log is empty"),
+    "report over log": ((*LOG, "--report", "./log.parquet"), "--report writes .html"),
+    "save over log": ((*LOG, "--save", "./log.parquet"), '--save would overwrite "./log.parquet"'),
+    "output over log": ((*LOG, "--output", "log.parquet"), "--output would overwrite"),
+    "one file twice": ((*LOG, "--output", "a.parquet", "--save", "a.parquet"), "both write"),
+    "report ending": ((*LOG, "--report", "r.pdf"), '--report writes .html, not ".pdf"'),
+    "save ending": ((*LOG, "--save", "s.csv"), '--save writes .parquet, not ".csv"'),
+    "output ending": ((*LOG, "--output", "o.xlsx"), '".xlsx" is no format that can be written'),
     "gamma 0": ((*LOG, "--gamma", "0"), "--gamma must be in (0, 1], not 0.0"),
     "confidence level": ((*LOG, "--confidence-level", "95"), "--confidence-level must be in"),
     "threads": ((*LOG, "--num-threads", "0"), "--num-threads must be"),
@@ -61,6 +74,71 @@ def test_a_wrong_call_is_2_and_one_line(name, call, tmp_path):
     before = set(tmp_path.iterdir())
     wrong(call("evaluate", *args), *says)
     assert set(tmp_path.iterdir()) == before
+
+
+def test_nothing_that_is_read_is_overwritten(call, tmp_path):
+    """By whatever path: a link, a folder's file, the table of true values."""
+    (tmp_path / "folder").mkdir()
+    log_frame().write_csv(tmp_path / "folder" / "part.csv")
+    (tmp_path / "link.json").symlink_to("folder/part.csv")
+    pl.DataFrame({"policy": ["new"], "value": [0.5]}).write_csv(tmp_path / "truth.csv")
+    before = {p: p.read_bytes() for p in tmp_path.rglob("*.csv")}
+    for output in ("folder/part.csv", "link.json"):
+        result = call("evaluate", "folder", *POLICY, "--output", output, "--format", "csv")
+        wrong(result, "--output would overwrite")
+    args = ("--report", "r.html", "--truth", "truth.csv", "--output", "truth.csv")
+    wrong(call("evaluate", "folder", *POLICY, *args), "--output would overwrite")
+    assert before == {p: p.read_bytes() for p in tmp_path.rglob("*.csv")}
+    code, *_ = call("evaluate", *LOG, "--save", "saved.parquet")
+    assert code == 0
+    kept = (tmp_path / "saved.parquet").read_bytes()
+    wrong(call("report", "saved.parquet", "saved.parquet"), "--report writes .html")
+    wrong(call("evaluate", "saved.parquet", *POLICY), "is an evaluation that --save wrote")
+    wrong(call("evaluate", "saved.parquet"), "is a saved evaluation; rank and report take it")
+    assert (tmp_path / "saved.parquet").read_bytes() == kept
+
+
+def test_a_blank_true_value_is_no_value(call, tmp_path):
+    (tmp_path / "truth.csv").write_text("policy,value\nnew,\n")
+    args = ("--report", "r.html", "--truth", "truth.csv")
+    wrong(call("evaluate", *LOG, *args), "must hold finite numbers alone")
+    (tmp_path / "truth.csv").write_text("policy,value\n,1.0\n")
+    wrong(call("evaluate", *LOG, *args), "a row without a name")
+
+
+def test_what_a_candidate_cannot_be_is_refused_by_check_too(call, tmp_path):
+    frame = log_frame().with_columns(pl.lit(7.0).alias("p_bad"), pl.lit("a").alias("named"))
+    frame.write_parquet(tmp_path / "bad.parquet")
+    result = call("check", "bad.parquet", "--policy", "new=p_bad")
+    wrong(result, 'policy "new": column "p_bad": 600 of 600 values are outside', code=1)
+    result = call("evaluate", "bad.parquet", "--policy", "new=named")
+    wrong(result, "how likely the policy was to take the action that was logged", code=1)
+
+
+def test_a_serious_fault_of_the_log_stands_below_the_estimates(call, tmp_path):
+    log_frame().with_columns(propensity=1.0).write_parquet(tmp_path / "ones.parquet")
+    code, out, _ = call("evaluate", "ones.parquet", *POLICY)
+    assert code == 0
+    assert "The log itself is in doubt:\nserious: every propensity is 1" in out
+
+
+def test_what_must_not_be_trusted_is_not_shortlisted(call, tmp_path):
+    frame = log_frame()
+    rare = (pl.int_range(600) % 97 == 5) & (pl.col("action") == 2) & (pl.col("reward") == 1)
+    frame = frame.with_columns(p_wild=pl.when(rare).then(1.0).otherwise(0.0))
+    frame.write_parquet(tmp_path / "wild.parquet")
+    args = ("wild.parquet", "--policy", "wild=p_wild", "--policy", "new=p_new")
+    args += ("--estimator", "sntis", "--k", "1")
+    code, out, _ = call("rank", *args)
+    assert code == 0
+    assert "Left out, since not to be trusted: wild. Top 1: new." in " ".join(out.split())
+    record = json.loads(call("rank", *args, "--format", "json")[1])
+    assert record["shortlist"]["policies"] == ["new"]
+    assert record["shortlist"]["left_out"] == ["wild"]
+    assert [(r["policy"], r["shortlisted"]) for r in record["ranking"]] == [
+        ("wild", False),
+        ("new", True),
+    ]
 
 
 def test_a_wrong_command_suggests_the_nearest(call):

@@ -172,7 +172,7 @@ def fail(kind: str) -> None:
 
 
 def pool(method: str) -> None:
-    expected = [job(seed) for seed in range(3)]
+    expected = [pickle.loads(pickle.dumps(job(seed))) for seed in range(3)]
     context = multiprocessing.get_context(method)
     with ProcessPoolExecutor(2, mp_context=context, initializer=ready) as executor:
         found = list(executor.map(job, range(3)))

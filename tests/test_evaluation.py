@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import re
 import time
@@ -92,6 +93,35 @@ def test_default_estimators():
         assert cf.evaluate(log, policies).estimators == wanted
 
 
+def test_copies_keep_what_they_need():
+    evaluation = cf.evaluate(LOG, POLICIES, "tis")
+    for other in (copy.copy(evaluation), copy.deepcopy(evaluation)):
+        assert other.diagnostics.table.equals(evaluation.diagnostics.table)
+        assert other.estimates.equals(evaluation.estimates)
+    deep = copy.deepcopy(evaluation)
+    deep.variances[:] = 0
+    deep.settings["gamma"] = 9
+    assert evaluation.variances.any()
+    assert evaluation.settings["gamma"] == 1
+
+
+def test_a_shortlist_names_what_is_not_to_be_trusted():
+    wild = np.where(np.arange(N) % 50 == 7, 1.0, 0.001)
+    evaluation = cf.evaluate(LOG, {"a": "p", "wild": wild}, "tis")
+    found = evaluation.portfolio(2)
+    assert found.table["verdict"].to_list().count("do not trust") >= 1
+    assert "wild on this evidence: the diagnostics say not to trust" in found.reason
+    alone = evaluation.portfolio(1, among=["wild"])
+    assert alone.policies == ["wild"]
+    assert math.isclose(alone.best, evaluation.values()["wild"])
+    for options, match in (
+        ({"k": 2, "among": ["a"]}, "from 1 to 1"),
+        ({"k": 1, "among": ["x"]}, "among: policy 'x' was not evaluated"),
+    ):
+        with pytest.raises(cf.InvalidArgumentError, match=match):
+            evaluation.portfolio(**options)
+
+
 def test_settings_hold_every_argument():
     options = {"gamma": 0.5, "interval": "t", "confidence_level": 0.9, "alternative": "less"}
     settings = cf.evaluate(LOG, POLICIES, ["ips", "snpdis"], **options, num_threads=2).settings
@@ -99,6 +129,10 @@ def test_settings_hold_every_argument():
         "version": cf.__version__,
         "policies": ["a", "b", "c"],
         "estimators": ["tis", "snpdis"],
+        "action": "action",
+        "reward": "reward",
+        "propensity": "propensity",
+        "episode_id": "id",
         **options,
         "num_threads": 2,
         "n_rows": N,

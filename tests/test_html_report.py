@@ -23,6 +23,7 @@ SECTIONS = [
     "shortlist",
     "changes",
     "assumptions",
+    "words",
     "settings",
 ]
 HOSTILE = [
@@ -196,7 +197,8 @@ def test_a_good_log_recommends(good):
     assert "far is estimated" in summary
     assert "above the behavior policy (95 % interval of the difference:" in summary
     assert "The risk of testing them" in summary
-    assert "Of 2 candidates, 2 can be told apart from the behavior policy as better" in summary
+    assert 'earns 0.8105 ("reward" for each decision), by more than chance at 95 %' in summary
+    assert "2 can be told apart from the behavior policy as better and none as worse" in summary
     assert "Every estimator puts far first" in reader.text("changes")
     assert "q and v" in reader.text("assumptions")
 
@@ -204,7 +206,7 @@ def test_a_good_log_recommends(good):
 def test_nothing_is_told_apart(tmp_path):
     log, policies = world(lift=0.0, n=2000)
     text = page(cf.evaluate(log, policies, ["sntis"]), tmp_path)
-    assert headline(text) == "This log cannot tell any trusted candidate from the behavior policy."
+    assert headline(text).startswith("No candidate that can be trusted is shown to be better")
     summary = read(text).text("summary")
     assert "cannot be told apart" in summary
     assert "episodes logged alike to see it, where this log has 2,000" in summary
@@ -226,7 +228,8 @@ def test_what_cannot_be_trusted_is_not_recommended(tmp_path):
     text = page(cf.evaluate(log, policies, ["sntis"]), tmp_path)
     assert headline(text) == "Test near."
     summary = read(text).text("summary")
-    assert "wild ranks high, but its estimate must not be trusted" in summary
+    assert "wild cannot be judged by this log: its estimate must not be trusted" in summary
+    assert "Left out, since their estimates are not to be trusted: wild." in text
 
 
 def test_wrong_propensities_stop_everything(tmp_path):
@@ -335,10 +338,78 @@ def test_arguments_are_checked_before_anything_is_written(tmp_path):
 
 
 def test_needed_episodes():
-    assert needed_episodes(1000, 1.0, 0.5) == 2000  # 1000 (2.8016 / 2)^2, two digits
-    assert needed_episodes(1000, -1.0, 0.5) == 2000
-    assert needed_episodes(1000, 0.0, 0.5) is None
-    assert needed_episodes(1000, 1.0, float("nan")) is None
+    evaluation = cf.evaluate(*world(n=1000), ["sntis"])
+    # 1000 (2.8016 / 2)^2, two digits
+    assert needed_episodes(evaluation, 1.0, 0.5) == 2000
+    assert needed_episodes(evaluation, -1.0, 0.5) == 2000
+    assert needed_episodes(evaluation, 0.0, 0.5) is None
+    assert needed_episodes(evaluation, 1.0, float("nan")) is None
+    surer = cf.evaluate(*world(n=1000), ["sntis"], confidence_level=0.99)
+    assert needed_episodes(surer, 1.0, 0.5) == 2900
+
+
+def test_one_side_left_open_does_not_change_what_is_told_apart(tmp_path):
+    log, policies = world(["good", "bad"], lift=0.4)
+    bad = policies["bad"].action_probs[:, ::-1]
+    policies["bad"] = cf.PolicyColumns(action_probs=bad)
+    words = {}
+    for alternative in ("two-sided", "greater", "less"):
+        evaluation = cf.evaluate(log, policies, ["sntis"], alternative=alternative)
+        text = page(evaluation, tmp_path)
+        assert headline(text) == "Test good."
+        summary = read(text).text("summary")
+        assert "1 can be told apart from the behavior policy as better and 1 as worse" in summary
+        assert "comes next" not in summary
+        words[alternative] = read(text).text("comparison")
+        assert evaluation.compare()["conclusion"].to_list() == ["better", "worse"]
+    assert "worse" in words["greater"]
+
+
+def test_rounding_is_no_difference(tmp_path):
+    """Not to the last bit, and not in single precision."""
+    rng = np.random.default_rng(0)
+    n = 20_000
+    frame = {"action": rng.integers(3, size=n), "reward": rng.random(n) < 0.3}
+    for kind in (np.float32, np.float64):
+        propensity = np.full(n, 1 / 3, dtype=kind)
+        log = cf.LoggedData.from_frame({**frame, "propensity": propensity})
+        same = np.full(n, 1 / 3) * (1 + 2e-16)
+        for estimators in (["tis"], None):
+            evaluation = cf.evaluate(log, {"control": same}, estimators)
+            text = page(evaluation, tmp_path)
+            assert headline(text).startswith("Test none")
+            label = evaluation.estimators[-1]
+            row = evaluation.compare(estimator=label).row(0, named=True)
+            assert row["conclusion"] == "not told apart"
+            assert row["p_better"] == 0.5
+
+
+def test_a_wrong_model_is_named(tmp_path):
+    log, policies = world(["a", "b"], model=True)
+    wrong = {
+        name: cf.PolicyColumns(action_probs=p.action_probs, q_values=p.q_values + 3)
+        for name, p in policies.items()
+    }
+    changes = read(page(cf.evaluate(log, wrong), tmp_path)).text("changes")
+    assert "The Q-model is wrong for 2 candidates" in changes
+    sound = read(page(cf.evaluate(log, policies), tmp_path)).text("changes")
+    assert "The Q-model is wrong" not in sound
+    by_model = page(cf.evaluate(log, wrong), tmp_path, estimator="dm")
+    assert headline(by_model).startswith("By the Q-model alone, which nothing in the log checks")
+
+
+def test_the_words_of_the_report_are_explained(good):
+    words = read(good).text("words")
+    for word in ("behavior policy", "propensity", "ESS", "sndr", "self-normalised"):
+        assert word in words
+    assert "reward" in read(good).text("settings")
+
+
+def test_names_of_several_words_stand_in_quotes(tmp_path):
+    log, policies = world(["all, or none", "b"])
+    evaluation = cf.evaluate(log, policies, ["sntis"])
+    assert headline(page(evaluation, tmp_path)) == 'Test b and "all, or none".'
+    assert 'Top 2: b, "all, or none".' in evaluation.portfolio(2).reason
 
 
 WITHOUT = """

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import datetime
+import os
 import pickle
 import re
+import threading
 from typing import TYPE_CHECKING
 
 import counterfolio as cf
@@ -288,7 +290,7 @@ def test_files_appear_whole_or_not_at_all(tmp_path, monkeypatch):
         bad.to_parquet(path)
     assert path.read_bytes() == before
     (tmp_path / "folder").mkdir()
-    with pytest.raises(OSError, match="folder"):
+    with pytest.raises(cf.InvalidArgumentError, match="folder"):
         log_of().to_parquet(tmp_path / "folder")
     with pytest.raises(cf.InvalidArgumentError, match="does not exist"):
         log_of().to_parquet(tmp_path / "none" / "log.parquet")
@@ -296,6 +298,38 @@ def test_files_appear_whole_or_not_at_all(tmp_path, monkeypatch):
     log_of({}).to_parquet("log.parquet")
     assert cf.read_parquet("log.parquet").n_episodes == N
     assert sorted(p.name for p in tmp_path.iterdir()) == ["folder", "log.parquet"]
+
+
+def test_a_link_stays_one_and_rights_are_kept(tmp_path):
+    (tmp_path / "real").mkdir()
+    target = tmp_path / "real" / "log.parquet"
+    target.write_bytes(b"")
+    target.chmod(0o600)
+    (tmp_path / "link.parquet").symlink_to(target)
+    log_of().to_parquet(tmp_path / "link.parquet")
+    assert (tmp_path / "link.parquet").is_symlink()
+    assert cf.read_parquet(target).n_rows == N
+    assert target.stat().st_mode & 0o777 == 0o600
+    before = os.umask(0o077)
+    try:
+        log_of().to_parquet(tmp_path / "new.parquet")
+    finally:
+        os.umask(before)
+    assert (tmp_path / "new.parquet").stat().st_mode & 0o777 == 0o600
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["link.parquet", "new.parquet", "real"]
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes with names here")
+def test_a_pipe_is_written_to_not_replaced(tmp_path):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    read = []
+    reader = threading.Thread(target=lambda: read.append(pipe.read_bytes()))
+    reader.start()
+    log_of().to_parquet(pipe)
+    reader.join()
+    assert read[0][:4] == b"PAR1"
+    assert pipe.is_fifo()
 
 
 # Propensities.
@@ -392,8 +426,8 @@ def test_plain_lists_of_numbers_may_mix_kinds():
     assert cf.evaluate(cf.LoggedData.from_frame(data), {"a": [0, 0.5, 1]}).behavior_value == 3.5 / 3
     for reward, match in (
         ([1, None, 2.5], '"reward": 1 of 3 values are null or NaN, first at row 1'),
-        ([1, "2", 3], 'column "reward" mixes int and str values'),
-        ([True, 0.5, 1.0], 'column "reward" mixes bool and float values'),
+        ([1, "2", 3], "1 of 3 values are text among numbers, first at row 1 .'2'"),
+        ([True, 0.5, 1.0], "1 of 3 values are flags among numbers, first at row 0"),
     ):
         with pytest.raises(cf.InvalidLogError, match=match):
             cf.LoggedData.from_frame({**data, "reward": reward})

@@ -24,7 +24,7 @@ DOOR_IN, DOOR_OUT = "arrow", "enter.rs"
 #: Each row may import from the rows before it, and from no other.
 ORDER = [
     {"_core"},
-    {"exceptions", "text", "progress"},
+    {"exceptions", "text", "progress", "arguments"},
     {"sources", "dense", "files", "estimators", "formats"},
     {"reading"},
     {"findings", "episodes"},

@@ -93,6 +93,7 @@ class _Diagnosis(TypedDict):
     mean_weight: NDArray[np.float64]
     z: NDArray[np.float64]
     influence_share: NDArray[np.float64]
+    evidence: NDArray[np.float64]
     pareto_k: float
     largest: list[tuple[int, int, float]]
     low: list[float]

@@ -41,8 +41,16 @@ SCHEMA = {
 TELLING = 5.0
 #: Less than this from 1 is rounding of the propensities, however many rows show it.
 NEGLIGIBLE = 0.01
-#: Rows of an action, plain and effective, below which its mean is far from normal.
+#: Effective rows below which a mean, and variance below which a count, is far from normal.
 FEWEST_ROWS = 30
+FEWEST_VARIANCE = 25
+#: From here on an action's propensities are put to the gambler's test, with these stakes; evidence
+#: in powers of ten.
+SUSPECT = 2.0
+STAKES = (0.01, 0.03, 0.1, 0.3, 0.6, 0.9, 0.97)
+EVIDENCE = 4.0
+#: Share of the rows beyond which so many different actions are none.
+OWN_ACTION = 0.95
 #: Names of actions or policies listed in one finding, and how long each may be.
 LISTED = 5
 NAME_WIDTH = 24
@@ -88,8 +96,9 @@ def action_table(actions: Actions, propensity: NDArray[np.float64] | None) -> pl
     rows, n = actions.total(), len(actions.codes)
     columns: dict[str, Any] = {"action": actions.labels, "n_rows": rows, "share": rows / n}
     if propensity is not None:
-        inverse = 1 / propensity
-        mean, square, cube = (actions.total(inverse**i) / n for i in (1, 2, 3))
+        with np.errstate(over="ignore"):
+            inverse = 1 / propensity
+            mean, square, cube = (actions.total(inverse**i) / n for i in (1, 2, 3))
         columns |= {
             "mean_propensity": actions.total(propensity) / rows,
             "inverse_mean": mean,
@@ -106,16 +115,20 @@ def _deviate(
 ) -> NDArray[np.float64]:
     """Say how many standard errors means of n values are from 1, by their first three moments.
 
-    With Johnson's (1978) correction for skewness: without it a mean of rare large values, such as
-    inverse propensities, looks too low far too often.
+    With Hall's (1992) correction for skewness: without it a mean of rare large values, such as
+    inverse propensities, looks too low far too often. It never says more than the plain deviate,
+    nor the opposite.
     """
-    variance = np.maximum(square - mean**2, 0)
-    constant = variance <= 1e-12 * square
-    with np.errstate(divide="ignore", invalid="ignore"):
-        skewness = (cube - 3 * mean * square + 2 * mean**3) / variance**1.5
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        variance = np.maximum(square - mean**2, 0)
         z = (mean - 1) / np.sqrt(variance / n)
-        corrected = z + skewness * (2 * z**2 + 1) / (6 * math.sqrt(n))
-    out: NDArray[np.float64] = np.where(constant, 0.0, corrected)
+        skewness = (cube - 3 * mean * square + 2 * mean**3) / variance**1.5 / math.sqrt(n)
+        corrected = ((1 + skewness * z / 3) ** 3 - 1) / skewness + skewness / 6
+    plain = np.where((variance > 1e-12 * square) & np.isfinite(z), z, 0.0)
+    sign = np.sign(plain)
+    # How far it is on the side of the plain one.
+    corrected = np.where(np.isfinite(corrected), corrected, plain) * sign
+    out: NDArray[np.float64] = sign * np.clip(corrected, 0, np.abs(plain))
     return out
 
 
@@ -129,50 +142,91 @@ def calibration_findings(log: LoggedData, actions: Actions, table: pl.DataFrame)
                 f'the log says nothing about any other: check column "{log.roles["action"]}"',
             )
         ]
+    if len(actions.labels) > OWN_ACTION * log.n_rows and log.n_rows >= FEWEST_ROWS:
+        return [
+            Finding(
+                "serious",
+                f"{len(actions.labels):,} different actions in {log.n_rows:,} rows: nearly every "
+                "row has one of its own",
+                f'column "{log.roles["action"]}" looks like an id or a measurement; name the one '
+                'that holds what was done, or say action_type="continuous"',
+            )
+        ]
     if log._propensity is None or (table["mean_propensity"] == 1).all():
         return []  # both are findings of their own
+    propensity = column_values(log._propensity).astype(np.float64, copy=False)
+    found = _too_small(log, actions, propensity, table)
     if log.roles["action_probs"] is not None:
-        return _against_dense(log)
-    off = table["inverse_mean"].to_numpy() - 1
-    telling = (
-        (np.abs(table["z"].to_numpy()) > TELLING)
-        & (np.abs(off) > NEGLIGIBLE)
-        & (table["n_rows"].to_numpy() >= FEWEST_ROWS)
-    )
-    found = []
-    for sign, severity in ((1, "serious"), (-1, "warning")):
-        which = np.flatnonzero(telling & (sign * off > 0))
-        if len(which):
-            found.append(_miscalibrated(table, which, sign, severity))
-    return found
+        return found + _against_dense(log)
+    return found or _too_large(actions, propensity)
 
 
-def _miscalibrated(
-    table: pl.DataFrame, which: NDArray[np.int64], sign: int, severity: Any
-) -> Finding:
-    order = which[np.argsort(-np.abs(table["z"].to_numpy()[which]), kind="stable")]
-    worst = table.row(int(order[0]), named=True)
-    names = [table["action"][int(i)] for i in order]
-    size = "too small" if sign > 0 else "too large"
-    message = (
-        f"propensities of {plural(len(names), 'action')} look {size}: {listed(names)}; the inverse "
-        f'propensities of "{cut(worst["action"], NAME_WIDTH)}" sum to '
-        f"{number(worst['inverse_mean'], 3)} times the rows, where 1 is expected "
-        f"(z {worst['z']:.3g})"
+def _too_small(
+    log: LoggedData, actions: Actions, propensity: NDArray[np.float64], table: pl.DataFrame
+) -> list[Finding]:
+    """Find actions whose inverse propensities sum to more than the rows, by more than chance.
+
+    By the capital of one who bets on it, which exceeds x on a sound log with a chance of at most
+    1 / x, however many rows there are (see rust/core/src/diagnostics.rs).
+    """
+    off = table["inverse_mean"].to_numpy()
+    if not ((table["z"].to_numpy() > SUSPECT) & (off > 1 + NEGLIGIBLE)).any():
+        return []
+    n = log.n_rows
+    logs = np.array(
+        [
+            n * math.log1p(-stake) + actions.total(np.log1p(stake / (1 - stake) / propensity))
+            for stake in STAKES
+        ]
     )
-    if sign > 0:
-        return Finding(
-            severity,
-            message,
+    top = logs.max(axis=0)
+    capital = (top + np.log(np.exp(logs - top).mean(axis=0))) / math.log(10)
+    inverse = actions.total(1 / propensity) / n
+    which = np.flatnonzero(
+        (capital > EVIDENCE + math.log10(len(capital))) & (inverse > 1 + NEGLIGIBLE)
+    )
+    if not len(which):
+        return []
+    order = which[np.argsort(-capital[which], kind="stable")]
+    worst = int(order[0])
+    names = [actions.labels[i] for i in order]
+    return [
+        Finding(
+            "serious",
+            f"propensities of {plural(len(names), 'action')} look too small: {listed(names)}; the "
+            f'inverse propensities of "{cut(actions.labels[worst], NAME_WIDTH)}" sum to '
+            f"{number(inverse[worst], 3)} times the rows, where 1 is expected at most",
             "this cannot be chance: check that each row has the propensity of the action it "
             "logged, from the policy that ran, and that no rows were filtered out or joined twice",
         )
-    return Finding(
-        severity,
-        message,
-        "right if these actions were not available in every row; otherwise the propensities are "
-        "too large, or rows of these actions are missing",
-    )
+    ]
+
+
+def _too_large(actions: Actions, propensity: NDArray[np.float64]) -> list[Finding]:
+    """Find that inverse propensities fall short of the number of actions, over all rows.
+
+    Of one action they may: it may be rare in most contexts, and the rows that would say so, of
+    tiny propensity, are few. Over all actions such rows are many.
+    """
+    inverse = 1 / propensity[propensity < 1]  # where it is 1 nothing else could be taken
+    n, count = len(inverse), len(actions.labels)
+    if n < FEWEST_ROWS:
+        return []
+    mean, square, cube = (np.array([(inverse**i).mean()]) for i in (1, 2, 3))
+    effective = n * mean[0] ** 2 / square[0]
+    z = _deviate(mean / count, square / count**2, cube / count**3, n)[0]
+    sure = z < -TELLING or inverse.min() == inverse.max()
+    if not sure or mean[0] >= (1 - NEGLIGIBLE) * count or effective < FEWEST_ROWS:
+        return []
+    return [
+        Finding(
+            "warning",
+            f"propensities look too large: their inverses average {number(mean[0], 3)}, where "
+            f"{count} actions would make {count}",
+            "right if no more than so many actions could be taken at a time; otherwise they are "
+            "not the probabilities of the logged actions, or rows are missing",
+        )
+    ]
 
 
 def _against_dense(log: LoggedData) -> list[Finding]:
@@ -190,7 +244,7 @@ def _against_dense(log: LoggedData) -> list[Finding]:
         variance += (probs * (1 - probs)).sum(axis=0)
     with np.errstate(divide="ignore", invalid="ignore"):
         z = np.where(variance > 0, (taken - expected) / np.sqrt(variance), 0.0)
-    enough = np.maximum(expected, taken) >= FEWEST_ROWS
+    enough = variance >= FEWEST_VARIANCE
     far = np.abs(taken - expected) > NEGLIGIBLE * expected
     which = np.flatnonzero((np.abs(z) > TELLING) & enough & far)
     if not len(which):
@@ -223,7 +277,7 @@ def candidate_findings(
             names = [actions.labels[i] for i in np.flatnonzero(never)]
             found.append(
                 Finding(
-                    "warning" if share > 0.5 else "info",
+                    "info",
                     f'policy "{name}" never takes {len(names)} of {len(rows)} logged actions '
                     f"({100 * share:.3g} % of rows): {listed(names)}",
                     "rows with them say nothing about it; right for a policy that avoids them, "

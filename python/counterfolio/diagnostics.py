@@ -10,12 +10,23 @@ import numpy as np
 import polars as pl
 
 from counterfolio import _core
+from counterfolio.calibration import Actions
 from counterfolio.dense import check_dense, unsupported_mass
 from counterfolio.exceptions import InvalidPolicyError
 from counterfolio.progress import progress
 from counterfolio.sources import column_values
-from counterfolio.text import Column, count, html_table, number, plural, text_table, wrap
-from counterfolio.verdict import Evidence, judge
+from counterfolio.text import (
+    Column,
+    count,
+    html_table,
+    number,
+    percent,
+    plural,
+    quoted,
+    text_table,
+    wrap,
+)
+from counterfolio.verdict import Evidence, is_alarm, judge
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -46,6 +57,7 @@ STEPS = {
     "mean_weight": pl.Float64,
     "z": pl.Float64,
     "influence_share": pl.Float64,
+    "evidence": pl.Float64,
 }
 LARGEST = {
     "policy": pl.String,
@@ -87,7 +99,9 @@ class Diagnostics:
         A row to a policy and step, counted from 0, with the weight of a finished episode held:
         policy, step, n_episodes (that reach it), effective_sample_size, mean_weight, z,
         influence_share (the step's share of the influence on `snpdis`, sum over episodes of
-        |psi_t|; the shares sum to 1).
+        |psi_t|; the shares sum to 1; null for one episode), evidence (where z > 4: the logarithm
+        to base 10 of what one who bets on a mean above 1 would have gained, which exceeds x on a
+        sound log with a chance of at most 10^-x).
     largest : polars.DataFrame
         The five largest final weights: policy, rank, episode (number in the log, from 0),
         first_row, share.
@@ -128,7 +142,7 @@ class Diagnostics:
             Column("mean weight", numbers("mean_weight", 4)),
             Column("z", [number(None if x is None else round(x, 1), 3) for x in t["z"]]),
             Column("Pareto k", numbers("pareto_k", 2)),
-            Column("max share", ["" if x is None else f"{x:.1%}" for x in t["max_weight_share"]]),
+            Column("max share", [percent(x) for x in t["max_weight_share"]]),
         ]
         return [c for c in columns if any(c.cells)]
 
@@ -137,9 +151,9 @@ class Diagnostics:
         doubtful = [row for row in self.table.rows(named=True) if row["verdict"] != "reliable"]
         for row in doubtful[:SHOWN]:
             advice = f". What would help: {row['advice']}" if row["advice"] else ""
-            lines.append(f"{row['policy']}: {row['verdict']}: {row['reason']}{advice}.")
-        if hidden := len(doubtful) - SHOWN:
-            lines += [f"{plural(hidden, 'more policy')} in .table."] if hidden > 0 else []
+            lines.append(f"{quoted(row['policy'])}: {row['verdict']}: {row['reason']}{advice}.")
+        if (hidden := len(doubtful) - SHOWN) > 0:
+            lines.append(f"{plural(hidden, 'more policy')} in .table.")
         return lines or ["Every policy's weights can be relied on."]
 
     def __repr__(self) -> str:
@@ -166,11 +180,11 @@ def diagnose(
         pi(a_t|s_t) as the core reads it; None for a policy that was evaluated without weights.
     """
     tables: dict[str, list[dict[str, Any]]] = {name: [] for name in SCHEMAS}
-    tried = _Tried(log)
+    actions = Actions.of(log)
     with progress("diagnosing") as report:
         for i, (name, prob) in enumerate(probs.items()):
             if prob is None or log._propensity is None:
-                tables["table"].append(_unweighted(name))
+                tables["table"].append(_unweighted(name, log))
                 continue
 
             def show(share: float, before: int = i) -> None:
@@ -190,19 +204,23 @@ def diagnose(
             )
             mass, basis = _unsupported(name, policies[name], log)
             evidence = _evidence(found, log.n_episodes, mass, basis, policies[name])
-            tables["table"].append(_row(name, evidence, tried.count(prob)))
+            never = None
+            if actions is not None:
+                never = int((actions.total(column_values(prob) > 0) == 0).sum())
+            tables["table"].append(_row(name, evidence, never))
             for key, rows in _details(name, found).items():
                 tables[key] += rows
     frames = {n: pl.DataFrame(tables[n], schema=schema) for n, schema in SCHEMAS.items()}
     return Diagnostics(**frames)
 
 
-def _unweighted(name: str) -> dict[str, Any]:
+def _unweighted(name: str, log: LoggedData) -> dict[str, Any]:
+    lacks = "log propensities, pass prob" if log._propensity is None else "pass prob"
     return dict.fromkeys(TABLE) | {
         "policy": name,
         "verdict": "with care",
         "reason": "the direct method alone: nothing in the log checks its model",
-        "advice": "log propensities, pass prob as well, and compare with dr",
+        "advice": f"{lacks} as well, and compare with dr",
     }
 
 
@@ -211,6 +229,14 @@ def _evidence(
 ) -> Evidence:
     sizes = found["effective_sample_size"]
     off = np.abs(found["z"])
+    alarms = np.array(
+        [
+            is_alarm(*x)
+            for x in zip(found["mean_weight"], found["z"], found["evidence"], strict=True)
+        ]
+    )
+    if alarms.any():
+        off = np.where(alarms, off, -1.0)
     worst = 0 if np.isnan(off).all() else int(np.nanargmax(off))
     return Evidence(
         n_episodes=n_episodes,
@@ -219,6 +245,7 @@ def _evidence(
         n_steps=len(sizes),
         mean_weight=float(found["mean_weight"][worst]),
         z=float(found["z"][worst]),
+        evidence=float(found["evidence"][worst]),
         z_step=worst,
         pareto_k=found["pareto_k"],
         max_weight_share=found["largest"][0][2] if found["largest"] else None,
@@ -253,10 +280,12 @@ def _known(x: float) -> float | None:
 
 def _details(name: str, found: Any) -> dict[str, list[dict[str, Any]]]:
     """Rows of the tables that have several to a policy."""
+    alone = found["n_episodes"][0] == 1
     by_step = zip(
         *(found[k] for k in ("n_episodes", "effective_sample_size", "mean_weight")),
         map(_known, found["z"]),
-        map(_known, found["influence_share"]),
+        (None if alone else _known(x) for x in found["influence_share"]),
+        (e if z > 4 else None for e, z in zip(found["evidence"], found["z"], strict=True)),
         strict=True,
     )
     bins = zip(found["low"], found["high"], found["in_bin"], strict=True)
@@ -293,18 +322,3 @@ def _unsupported(
     behavior = dense(behavior, f'column "{behavior}"')
     mass = unsupported_mass(log.action_codes, probs, behavior)
     return mass, "actions that the behavior policy never takes there"
-
-
-class _Tried:
-    """Counts logged actions that a policy never takes; encodes the actions once."""
-
-    def __init__(self, log: LoggedData) -> None:
-        self._codes = None
-        if log.roles["action_type"] == "discrete":
-            _, self._codes = np.unique(log.action_codes.codes, return_inverse=True)
-
-    def count(self, prob: _core.Column) -> int | None:
-        if self._codes is None:
-            return None
-        taken = np.bincount(self._codes, weights=column_values(prob) > 0)
-        return int((taken == 0).sum())

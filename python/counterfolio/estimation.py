@@ -6,11 +6,11 @@ import math
 import os
 from typing import TYPE_CHECKING, Literal
 
-import numpy as np
 import polars as pl
 
 from counterfolio import _core
 from counterfolio import estimators as registry
+from counterfolio.arguments import is_number, is_whole
 from counterfolio.display import ON_POLICY
 from counterfolio.evaluation import Evaluation, Source
 from counterfolio.exceptions import InvalidArgumentError, InvalidLogError, InvalidPolicyError
@@ -147,6 +147,10 @@ def evaluate(
             "version": _core.__version__,
             "policies": list(named),
             "estimators": names,
+            "action": log.roles["action"],
+            "reward": log.roles["reward"],
+            "propensity": log.roles["propensity"],
+            "episode_id": log.roles["episode_id"],
             "gamma": float(gamma),
             "interval": interval,
             "confidence_level": float(confidence_level),
@@ -175,13 +179,10 @@ def _check_log(log: object) -> None:
 def _check_arguments(
     gamma: object, interval: object, confidence_level: object, alternative: object
 ) -> None:
-    def is_number(x: object) -> bool:
-        return isinstance(x, int | float | np.integer | np.floating) and not isinstance(x, bool)
-
-    if not is_number(gamma) or not 0 < gamma <= 1:  # type: ignore[operator]
+    if not is_number(gamma) or not 0 < gamma <= 1:
         text = f"gamma must be in (0, 1], not {gamma!r}"
         raise InvalidArgumentError(text)
-    if not is_number(confidence_level) or not 0 < confidence_level < 1:  # type: ignore[operator]
+    if not is_number(confidence_level) or not 0 < confidence_level < 1:
         text = f"confidence_level must be in (0, 1), as in 0.95, not {confidence_level!r}"
         raise InvalidArgumentError(text)
     for what, value, known in (
@@ -204,11 +205,10 @@ def _threads(num_threads: object) -> int:
             available = getattr(os, "sched_getaffinity", None)
             return len(available(0)) if available else os.cpu_count() or 1
         num_threads = int(num_threads) if str(num_threads).isdecimal() else num_threads
-    whole = isinstance(num_threads, int | np.integer) and not isinstance(num_threads, bool)
-    if not whole or int(num_threads) < 1:  # type: ignore[call-overload]
+    if not is_whole(num_threads) or num_threads < 1:
         text = f"{source} must be a whole number of 1 or more, not {num_threads!r}"
         raise InvalidArgumentError(text)
-    return min(int(num_threads), MOST_THREADS)  # type: ignore[call-overload, no-any-return]
+    return min(int(num_threads), MOST_THREADS)
 
 
 def _choose(

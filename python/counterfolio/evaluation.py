@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import dataclass
+from copy import deepcopy
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -18,13 +19,13 @@ from counterfolio.display import caption, layout
 from counterfolio.exceptions import InvalidArgumentError
 from counterfolio.files import METADATA_KEY, check_folder, check_path, write_parquet, write_text
 from counterfolio.policies import BEHAVIOR
-from counterfolio.portfolio import Portfolio, portfolio, ranking
+from counterfolio.portfolio import Portfolio, is_rounding, portfolio, ranking
 from counterfolio.sources import column_values, take
 from counterfolio.text import html_table, suggest, text_table, wrap
 from counterfolio.validation import LogReport
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -111,6 +112,17 @@ class Evaluation:
         # The log stays behind; what was computed from it goes along.
         return {**vars(self), "_source": None}
 
+    def __copy__(self) -> Evaluation:
+        return replace(self)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Evaluation:
+        return replace(
+            self,
+            estimates=self.estimates.clone(),
+            settings=deepcopy(self.settings, memo),
+            variances=self.variances.copy(),
+        )
+
     @property
     def policies(self) -> list[str]:
         """Names of the policies, in the order given."""
@@ -183,9 +195,13 @@ class Evaluation:
         -------
         polars.DataFrame
             A row to a comparison: policy, baseline, estimator, difference (of the first less the
-            second), standard_error, ci_low, ci_high, p_better, note. The standard error comes from
-            the difference of the influence values, so that what both share cancels; p_better is
-            the normal approximation of the probability that the first is better.
+            second), standard_error, ci_low, ci_high, p_better, conclusion, note. The standard error
+            comes from the difference of the influence values, so that what both share cancels;
+            p_better is the normal approximation of the probability that the first is better;
+            conclusion is "better" or "worse" where the two-sided interval excludes 0, whichever
+            side `alternative` leaves open, else "not told apart"; null where there is no interval.
+            Where difference and error are within 1e-6 of the values they are rounding: "not told
+            apart", p_better 0.5.
 
         Raises
         ------
@@ -203,22 +219,15 @@ class Evaluation:
         notes = [*self.rows(label)["note"], self.estimates["note"][-1]]
         matrix = self.variances[self.estimators.index(label)]
         b = known.index(baseline)
-        differences, errors, said = [], [], []
+        differences, errors, same, said = [], [], [], []
         for a in map(known.index, first):
             variance = 0.0 if a == b else float(matrix[a, b])
             usable = math.isfinite(values[a]) and math.isfinite(values[b])
             differences.append(values[a] - values[b] if usable else math.nan)
             errors.append(math.sqrt(variance) if usable else math.nan)
+            same.append(usable and is_rounding(values[a], values[b], errors[-1]))
             said.append("; ".join(f"{known[i]}: {notes[i]}" for i in (a, b) if notes[i]) or None)
-        settings = self.settings
-        low, high = _core.intervals(
-            differences,
-            errors,
-            settings["interval"],
-            settings["n_episodes"] - 1,
-            settings["confidence_level"],
-            settings["alternative"],
-        )
+        low, high = self._bounds(differences, errors, self.settings["alternative"])
         return pl.DataFrame(
             {
                 "policy": first,
@@ -229,12 +238,45 @@ class Evaluation:
                 "ci_low": low,
                 "ci_high": high,
                 "p_better": [
-                    _core.normal_cdf(d / e) if e != 0 else 0.5 * (1 + float(np.sign(d)))
-                    for d, e in zip(differences, errors, strict=True)
+                    0.5
+                    if rounding
+                    else _core.normal_cdf(d / e)
+                    if e != 0
+                    else 0.5 * (1 + float(np.sign(d)))
+                    for d, e, rounding in zip(differences, errors, same, strict=True)
                 ],
+                "conclusion": self._conclusions(differences, errors, same),
                 "note": said,
             },
-            schema_overrides={"note": pl.String},
+            schema_overrides={"conclusion": pl.String, "note": pl.String},
+        )
+
+    def _conclusions(
+        self, differences: list[float], errors: list[float], same: list[bool]
+    ) -> list[str | None]:
+        """Say of each difference what the two-sided interval says of it."""
+        found: list[str | None] = []
+        for low, high, rounding in zip(
+            *self._bounds(differences, errors, "two-sided"), same, strict=True
+        ):
+            if math.isnan(low) or math.isnan(high):
+                found.append(None)
+            elif rounding or low <= 0 <= high:
+                found.append("not told apart")
+            else:
+                found.append("better" if low > 0 else "worse")
+        return found
+
+    def _bounds(
+        self, values: list[float], errors: list[float], alternative: str
+    ) -> tuple[list[float], list[float]]:
+        return _core.intervals(
+            values,
+            errors,
+            self.settings["interval"],
+            self.settings["n_episodes"] - 1,
+            self.settings["confidence_level"],
+            alternative,
         )
 
     def ranking(
@@ -255,10 +297,14 @@ class Evaluation:
         polars.DataFrame
             policy, rank (1 is best), score.
         """
-        return ranking(self.rows(estimator), score)
+        return ranking(self.rows(estimator), score, self.settings["alternative"])
 
     def portfolio(
-        self, k: int, estimator: str | None = None, score: Literal["value", "lower"] = "value"
+        self,
+        k: int,
+        estimator: str | None = None,
+        score: Literal["value", "lower"] = "value",
+        among: Sequence[str] | None = None,
     ) -> Portfolio:
         """Take the top k as the shortlist for an online test, with its risk and return.
 
@@ -268,10 +314,44 @@ class Evaluation:
             How many policies the test has room for, 1 to P.
         estimator, score
             As in `ranking`.
+        among
+            Names of the policies to choose from. Default: all, also those whose estimates are not
+            to be trusted; `reason` then names them.
+
+        Raises
+        ------
+        InvalidArgumentError
+            If k is out of range, an argument names nothing, or one of the top k is undefined.
         """
         label = self._estimator(estimator)
+        which = np.arange(len(self.policies))
+        if among is not None:
+            for name in among:
+                if name not in self.policies:
+                    text = f"among: policy {name!r} was not evaluated; "
+                    raise InvalidArgumentError(text + suggest(name, self.policies))
+            which = np.array([i for i, p in enumerate(self.policies) if p in among], dtype=np.int64)
+        rows = take(self.rows(label), which)
+        rows = rows.with_columns(pl.Series("verdict", self._verdicts(rows["policy"]), pl.String))
         variances = self.variances[self.estimators.index(label)]
-        return portfolio(self.rows(label), self.behavior_value, variances, k, score, self._interval)
+        kept = [*which, -1]
+        return portfolio(
+            rows,
+            self.behavior_value,
+            variances[np.ix_(kept, kept)],
+            k,
+            score,
+            self.settings["alternative"],
+            self._interval,
+        )
+
+    def _verdicts(self, policies: Iterable[str]) -> list[str | None]:
+        """Look up verdicts; null where the log is gone and none was given before."""
+        if self._source is None and "diagnostics" not in vars(self):
+            return [None for _ in policies]
+        table = self.diagnostics.table
+        known = dict(zip(table["policy"], table["verdict"], strict=True))
+        return [known[p] for p in policies]
 
     def to_html(
         self,

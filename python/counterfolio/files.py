@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
+import stat
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,22 +30,44 @@ def check_path(path: object) -> Path:
 
 
 def check_folder(path: Path) -> None:
-    """Raise unless the folder of `path` exists."""
+    """Raise unless a file can be made there, or what is there can be written to."""
     if not path.parent.is_dir():
         text = f'the folder "{path.parent}" does not exist; make it first'
         raise InvalidArgumentError(text)
+    if path.is_dir():
+        text = f'"{path}" is a folder; name a file in it'
+        raise InvalidArgumentError(text)
+    target = path if _is_special(path) else path.resolve().parent
+    if not os.access(target, os.W_OK):
+        text = f'"{target}" may not be written to; choose another place for "{path.name}"'
+        raise InvalidArgumentError(text)
+
+
+def _is_special(path: Path) -> bool:
+    """Whether it is there and no file: a device or a pipe, to be written to as it is."""
+    return path.exists() and not path.is_file()
 
 
 def write_whole(path: str | Path, write: Callable[[Path], object]) -> None:
-    """Let `write` fill a temporary file beside `path`, then rename it."""
-    target = check_path(path)
-    check_folder(target)
-    handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent)
-    os.close(handle)
-    part = Path(name)
+    """Let `write` fill a temporary file beside `path`, then rename it.
+
+    A link stays one: the file that it names is replaced. A device or a pipe is written to.
+    """
+    given = check_path(path)
+    check_folder(given)
+    if _is_special(given):
+        with tempfile.TemporaryDirectory() as folder:
+            part = Path(folder) / "part"
+            write(part)
+            given.write_bytes(part.read_bytes())
+        return
+    target = given.resolve()
+    part = target.parent / f".counterfolio.{secrets.token_hex(8)}.part"
+    part.open("xb").close()  # with the rights that a new file has here
+    mode = stat.S_IMODE((target if target.exists() else part).stat().st_mode)
     try:
         write(part)
-        part.chmod(0o644)
+        part.chmod(mode)
         part.replace(target)
     except BaseException:
         part.unlink(missing_ok=True)

@@ -5,7 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+import numpy as np
+
 from counterfolio import _core
+from counterfolio.sources import column_values
 from counterfolio.text import number, plural
 
 if TYPE_CHECKING:
@@ -15,6 +18,10 @@ if TYPE_CHECKING:
 FEW_EPISODES = 50
 #: Propensities below this give single rows enormous weights.
 SMALL_PROPENSITY = 1e-4
+#: Share of transitions that skip a step from which a column of timesteps is a clock.
+CLOCK = 0.5
+#: Share of the episodes that begin at the usual step.
+COMMON_START = 0.1
 #: The gravest first, as reports list them.
 SEVERITIES = ("serious", "warning", "info")
 
@@ -140,7 +147,9 @@ def _episode_findings(log: LoggedData, longest: int) -> list[Finding]:
                 "intervals from so few cannot be leaned on",
             )
         )
-    if gaps := facts.get("gaps"):
+    gaps = facts.get("gaps", 0)
+    # A column that skips at most steps counts seconds, say, and not steps.
+    if 0 < gaps < CLOCK * (log.n_rows - log.n_episodes):
         found.append(
             Finding(
                 "warning",
@@ -149,18 +158,25 @@ def _episode_findings(log: LoggedData, longest: int) -> list[Finding]:
                 "position, not by this column",
             )
         )
+    found += _start_findings(log, gaps)
     flags = [name for name in (roles["terminated"], roles["truncated"]) if name is not None]
     if roles["terminated"] is not None and facts[roles["terminated"]] == 0:
         found.append(
             Finding(
                 "warning",
                 f'column "{roles["terminated"]}" is never true',
-                "no episode reached its own end; check the column, or name one that marks time "
-                "limits as truncated",
+                "no episode reached its own end: check the column"
+                + (
+                    ""
+                    if roles["truncated"]
+                    else ", or name one that marks time limits as truncated"
+                ),
             )
         )
     if flags and roles["episode_id"] is not None:
-        ended = sum(facts[name] for name in flags)
+        last = np.cumsum(log._episodes.lengths()) - 1
+        marked = [column_values(log._table.column(name))[last] != 0 for name in flags]
+        ended = int(np.logical_or.reduce(marked).sum())
         if 0 < ended < log.n_episodes:
             found.append(
                 Finding(
@@ -179,3 +195,29 @@ def _episode_findings(log: LoggedData, longest: int) -> list[Finding]:
             )
         )
     return found
+
+
+def _start_findings(log: LoggedData, gaps: int) -> list[Finding]:
+    """Find episodes that begin later than most do: their first steps may be missing."""
+    name = log.roles["timestep"]
+    if name is None or gaps >= CLOCK * max(1, log.n_rows - log.n_episodes):
+        return []
+    column = log.plain_column(name)
+    if column is None or not column.dtype.is_numeric():
+        return []
+    lengths = log._episodes.lengths()
+    starts = column.to_numpy()[np.cumsum(lengths) - lengths]
+    values, counts = np.unique(starts, return_counts=True)
+    usual = values[0]
+    late = int(counts[1:].sum())
+    if late == 0 or counts[0] < COMMON_START * len(starts):
+        return []
+    return [
+        Finding(
+            "warning",
+            f'{plural(late, "episode")} of {len(starts):,} begin later than at "{name}" = '
+            f"{usual:g}, first at row {int((np.cumsum(lengths) - lengths)[starts != usual][0])}",
+            "if their first steps are missing, so are factors of their weights, and rewards are "
+            "discounted too little: log whole episodes, or leave these out",
+        )
+    ]

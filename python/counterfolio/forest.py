@@ -56,11 +56,14 @@ def draw_intervals(
     for y, (low, value, high), full in zip(at, ends, filled, strict=True):
         if not math.isfinite(value) or not left <= value <= right:
             side = right - edge if value > right else left + edge
-            word = "undefined" if math.isnan(value) else f"{value:.3g}"
+            if math.isnan(value):
+                word = "undefined"
+            else:
+                word = f"{value:.3g} ▸" if value > right else f"◂ {value:.3g}"
             ax.text(
                 side,
                 y,
-                f"{word} {'▸' if value > right else ''}" if value > right else f"◂ {word}",
+                word,
                 ha="right" if value > right else "left",
                 va="center",
                 color=color,

@@ -19,7 +19,12 @@ from counterfolio.dense import (
     gather,
 )
 from counterfolio.episodes import check_lengths, column_label, find_episodes
-from counterfolio.exceptions import InvalidArgumentError, InvalidLogError, InvalidPolicyError
+from counterfolio.exceptions import (
+    InvalidArgumentError,
+    InvalidLogError,
+    InvalidPolicyError,
+    MissingExtraError,
+)
 from counterfolio.files import write_parquet
 from counterfolio.sources import Frame, Table, as_column, open_table
 from counterfolio.text import plural, suggest
@@ -261,9 +266,11 @@ class LoggedData:
         return report(self, probs, segments, time)
 
     def _probs(self, name: str, policy: object) -> NDArray[np.float64]:
-        """Take pi(a_t|s_t) of a policy that is a column or an array."""
+        """Take pi(a_t|s_t) of a policy that is a column or an array, checked."""
         what = f'policy "{name}"'
+        label = what
         if isinstance(policy, str):
+            label = f'{what}: column "{policy}"'
             policy = self._table.series(policy)
         values = np.asarray(policy)
         if values.ndim == 2 and values.dtype.kind in "fiub":
@@ -271,10 +278,14 @@ class LoggedData:
             return gather(self.action_codes, dense, what, InvalidPolicyError)
         if values.shape != (self.n_rows,) or values.dtype.kind not in "fiub":
             text = (
-                f"{what} holds {values.dtype} of shape {values.shape}; pass one probability for "
+                f"{label} holds {values.dtype} of shape {values.shape}; pass one probability for "
                 f"each of {self.n_rows} rows, or evaluate it and see evaluation.log_report"
             )
             raise InvalidPolicyError(text)
+        discrete = self.roles["action_type"] == "discrete"
+        rule = "probability" if discrete else "density"
+        column = as_column(name, policy if isinstance(policy, pl.Series) else values)
+        _core.check_column(column, rule, label)
         return values.astype(np.float64, copy=False)
 
     @property
@@ -304,6 +315,18 @@ class LoggedData:
             If there is no such column.
         """
         return self._table.series(name)
+
+    def plain_column(self, name: str) -> pl.Series | None:
+        """Take a column of single values, one to a row; None if it is no such column.
+
+        Nothing else of a column that no part uses has been checked.
+        """
+        try:
+            column = self._table.series(name)
+        except (InvalidLogError, MissingExtraError):
+            return None
+        nested = column.dtype.is_nested() or column.dtype == pl.Object
+        return None if nested or len(column) != self.n_rows else column
 
     def with_propensity(self, propensity: object) -> LoggedData:
         """Return the same log with other propensities, marked as estimated in every result.

@@ -12,6 +12,7 @@ import numpy as np
 
 from counterfolio.exceptions import InvalidArgumentError
 from counterfolio.forest import draw_intervals, interval_ends, limits_of
+from counterfolio.sources import take
 from counterfolio.style import (
     GREY,
     INK,
@@ -38,6 +39,8 @@ if TYPE_CHECKING:
 NEXT_TO_NOTHING = 1e-6
 #: Horizontal distance between the lines of two rankings.
 DODGE = 0.03
+#: Numbers on a logarithmic axis as people write them.
+PLAIN = "{x:g}"
 #: Policies up to which lines have a style of their own; above, verdicts have.
 FEW = 6
 VERDICT_STYLES: dict[str, dict[str, Any]] = {
@@ -74,7 +77,7 @@ def estimates(
     )
     first = evaluation.rows(labels[0])["value"].to_numpy()
     order = np.argsort(-np.where(np.isnan(first), -np.inf, first), kind="stable")
-    rows = [evaluation.rows(label)[order] for label in labels]
+    rows = [take(evaluation.rows(label), order) for label in labels]
     ax = new_axes(ax, 8, 1.3 + len(order) * max(0.27, 0.12 * len(labels) + 0.1))
     names = [evaluation.policies[i] for i in order]
     behavior = evaluation.behavior_value
@@ -118,7 +121,7 @@ def differences(
 
     Notes
     -----
-    Filled where the interval excludes 0, hollow where the two cannot be told apart.
+    Filled where the two-sided interval excludes 0, hollow where the two cannot be told apart.
     """
     label = evaluation._estimator(estimator or evaluation._headline())
     rows = evaluation.compare(None, baseline, label)
@@ -126,11 +129,11 @@ def differences(
         text = f'there is no policy but "{baseline}" to compare'
         raise InvalidArgumentError(text)
     value = rows["difference"].to_numpy()
-    rows = rows[np.argsort(-np.where(np.isnan(value), -np.inf, value), kind="stable")]
+    rows = take(rows, np.argsort(-np.where(np.isnan(value), -np.inf, value), kind="stable"))
     ax = new_axes(ax, 8, 1.3 + 0.27 * len(rows))
     ends = interval_ends(rows, "difference")
     limits = limits_of(ends, 0.0)
-    apart = ((rows["ci_low"] > 0) | (rows["ci_high"] < 0)).to_list()
+    apart = [conclusion in ("better", "worse") for conclusion in rows["conclusion"]]
     style = {"color": INK, "marker": "o"}
     draw_intervals(ax, np.arange(len(rows)), ends, limits, apart, style, label)
     ax.axvline(0.0, color=GREY, linewidth=1.2, zorder=0)
@@ -178,14 +181,11 @@ def weights(evaluation: Evaluation, *, policy: str | None = None, ax: Axes | Non
     names = _weighted(evaluation, policy)
     table = evaluation.diagnostics.weights
     n = evaluation.settings["n_episodes"]
-    logs = {
-        name: [
-            (math.log10(max(low, NEXT_TO_NOTHING)), math.log10(high), count / n)
-            for _, low, high, count in table.filter(table["policy"] == name).iter_rows()
-            if high > NEXT_TO_NOTHING and count
-        ]
-        for name in names
-    }
+    logs: dict[str, list[tuple[float, float, float]]] = {name: [] for name in names}
+    for name, left, right, count in zip(*table.get_columns(), strict=True):
+        if name in logs and right > NEXT_TO_NOTHING and count:
+            ends = math.log10(max(left, NEXT_TO_NOTHING)), math.log10(right)
+            logs[name].append((*ends, count / n))
     low = min([-0.5, *(a for rows in logs.values() for a, _, _ in rows)])
     high = max([0.5, *(b for rows in logs.values() for _, b, _ in rows)])
     apart = low - 0.09 * (high - low)  # where weights of 0, or next to it, stand
@@ -196,19 +196,21 @@ def weights(evaluation: Evaluation, *, policy: str | None = None, ax: Axes | Non
         rest = 1 - sum(share for _, _, share in logs[name])
         spans = [(apart - width / 2, width, rest)] if rest > 0.5 / n else []
         spans += [(a, b - a, share) for a, b, share in logs[name]]
-        for left, size, share in spans:
-            if single:
-                color = GREY if left < low else "#3b528b"
-                ax.bar(left, share, size, align="edge", color=color, edgecolor="white")
-            else:
-                shade = str(0.9 * (1 - share**0.4))
-                ax.broken_barh([(left, size)], (y - 0.4, 0.8), facecolors=shade)
+        left, size, share = (np.array(column) for column in zip(*spans, strict=True))
+        if single:
+            colors = [GREY if x < low else "#3b528b" for x in left]
+            ax.bar(left, share, size, align="edge", color=colors, edgecolor="white")
+        else:
+            shades = [str(0.9 * (1 - x**0.4)) for x in share]
+            ax.broken_barh(list(zip(left, size, strict=True)), (y - 0.4, 0.8), facecolors=shades)
     ax.axvline(0.0, color=INK, linestyle=(0, (4, 2)), linewidth=1)
     ticks = list(range(math.ceil(low), math.floor(high) + 1))
     step = max(1, len(ticks) // 8)
     ticks = [t for t in ticks if t % step == 0]
-    shown = table["policy"].is_in(names)
-    tiny = ((table["high"] > 0) & (table["high"] <= NEXT_TO_NOTHING) & shown).any()
+    tiny = any(
+        name in logs and 0 < high <= NEXT_TO_NOTHING
+        for name, high in zip(table["policy"], table["high"], strict=True)
+    )
     least = f"<{NEXT_TO_NOTHING:g}" if tiny else "0"
     ax.set_xticks([apart, *ticks], [least, *(f"{10.0**t:g}" for t in ticks)])
     ax.set_xlim(apart - width, high + 0.02 * (high - low))
@@ -246,11 +248,12 @@ def effective_sample_size(
     found = evaluation.diagnostics
     n = evaluation.settings["n_episodes"]
     verdicts = dict(zip(found.table["policy"], found.table["verdict"], strict=True))
-    shares = {
-        name: found.steps.filter(found.steps["policy"] == name)["effective_sample_size"].to_numpy()
-        / n
-        for name in names
-    }
+    sizes: dict[str, list[float]] = {name: [] for name in names}
+    steps_of = zip(found.steps["policy"], found.steps["effective_sample_size"], strict=True)
+    for name, size in steps_of:
+        if name in sizes:
+            sizes[name].append(size / n)
+    shares = {name: np.array(found) for name, found in sizes.items()}
     steps = len(shares[names[0]])
     limits = [limit.effective_share for limit in LIMITS.values()]
     least = min(float(s.min()) for s in shares.values())
@@ -270,6 +273,7 @@ def effective_sample_size(
         ax.set_xlabel(f"effective sample size / {n:,} episodes; dotted: limits of the verdict")
         if log:
             ax.set_xscale("log")
+            ax.xaxis.set_major_formatter(PLAIN)
         ax.set_xlim((floor if log else 0), 1.05)
         return ax
     ax = new_axes(ax, 8, 4)
@@ -288,6 +292,7 @@ def effective_sample_size(
         ax.axhline(limit, color=GREY, linestyle=(0, (1, 2)), linewidth=1)
     if log:
         ax.set_yscale("log")
+        ax.yaxis.set_major_formatter(PLAIN)
     ax.set_ylim((floor if log else 0), 1.05)
     ax.set_xlabel("step")
     ax.set_ylabel("effective sample size / episodes")

@@ -10,38 +10,55 @@ import numpy as np
 import polars as pl
 
 from counterfolio import _core
+from counterfolio.arguments import is_whole
 from counterfolio.exceptions import InvalidArgumentError
 from counterfolio.sources import take
-from counterfolio.text import Column, aligned, html_table, number, plural, suggest, text_table, wrap
+from counterfolio.text import (
+    Column,
+    aligned,
+    html_table,
+    number,
+    plural,
+    quoted,
+    suggest,
+    text_table,
+    wrap,
+)
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+#: A difference within this share of the values is rounding, of single-precision inputs too.
+ROUNDING = 1e-6
 #: Standard errors from which a difference is more than chance.
 TELLING = 1.96
 #: Columns of `Evaluation.estimates` that a shortlist shows.
-SHOWN = ("value", "standard_error", "ci_low", "ci_high", "note")
+SHOWN = ("value", "standard_error", "ci_low", "ci_high", "verdict", "note")
 #: Column of `Evaluation.estimates` that each score ranks by.
 SCORES = {"value": "value", "lower": "ci_low"}
 
 
-def _scores(rows: pl.DataFrame, score: str) -> pl.Series:
+def is_rounding(a: float, b: float, error: float) -> bool:
+    """Whether the difference of two values is only rounding, for all that its error says."""
+    return max(abs(a - b), error) <= ROUNDING * max(abs(a), abs(b))
+
+
+def _scores(rows: pl.DataFrame, score: str, alternative: str) -> pl.Series:
     if not isinstance(score, str) or score not in SCORES:
         text = f"unknown score {score!r}; {suggest(score, SCORES)}"
         raise InvalidArgumentError(text)
-    scores = rows[SCORES[score]]
-    if score == "lower" and (scores == -math.inf).all():
+    if score == "lower" and alternative == "less":
         text = (
             'score="lower" ranks by the lower end of the intervals, which alternative="less" '
             'leaves open; evaluate with "two-sided" or "greater"'
         )
         raise InvalidArgumentError(text)
-    return scores
+    return rows[SCORES[score]]
 
 
-def ranking(rows: pl.DataFrame, score: str) -> pl.DataFrame:
+def ranking(rows: pl.DataFrame, score: str, alternative: str) -> pl.DataFrame:
     """Rank the policies of one estimator; see `Evaluation.ranking`."""
-    scores = _scores(rows, score)
+    scores = _scores(rows, score, alternative)
     order = _core.rank(scores.to_numpy(), "first")
     return pl.DataFrame(
         {
@@ -65,7 +82,8 @@ class Portfolio:
     policies : list of str
         The top k, best first.
     table : polars.DataFrame
-        policy, rank, value, standard_error, ci_low, ci_high, note, of the shortlist.
+        policy, rank, value, standard_error, ci_low, ci_high, verdict (of `Diagnostics`), note, of
+        the shortlist.
     estimator, score : str
         What they were ranked by.
     behavior_value : float
@@ -104,6 +122,7 @@ class Portfolio:
             Column("value", [show(x) for x in self.table["value"]]),
             Column("std. error", [show(x) for x in errors]),
             Column(self._interval, [f"{show(a)} to {show(b)}" for a, b in bounds]),
+            Column("verdict", [verdict or "" for verdict in self.table["verdict"]]),
         ]
 
     def _caption(self) -> str:
@@ -122,6 +141,7 @@ def portfolio(
     variances: NDArray[np.float64],
     k: object,
     score: str,
+    alternative: str,
     interval: str,
 ) -> Portfolio:
     """Take the top k policies of one estimator; see `Evaluation.portfolio`.
@@ -132,11 +152,11 @@ def portfolio(
         If k is outside 1..P, or one of the top k is undefined.
     """
     count = len(rows)
-    if isinstance(k, bool) or not isinstance(k, int | np.integer) or not 1 <= k <= count:
+    if not is_whole(k) or not 1 <= k <= count:
         text = f"k must be a whole number from 1 to {count}, the number of policies, not {k!r}"
         raise InvalidArgumentError(text)
     k = int(k)
-    order = _core.rank(_scores(rows, score).to_numpy(), "first")
+    order = _core.rank(_scores(rows, score, alternative).to_numpy(), "first")
     values = rows["value"].gather(order)
     table = take(rows, order[:k])
     if unusable := [
@@ -194,9 +214,11 @@ def _reason(
     gain = values[leader] - behavior_value
     # Of the difference on the same episodes, in which what both share cancels.
     error = math.sqrt(variances[chosen[leader], -1])
+    if is_rounding(values[leader], behavior_value, error):
+        gain = 0.0
     words = [
-        f"Top {len(table)}: {', '.join(table['policy'])}.",
-        f"The best of them, {table['policy'][leader]}, is estimated {number(abs(gain), 3)} "
+        f"Top {len(table)}: {', '.join(map(quoted, table['policy']))}.",
+        f"The best of them, {quoted(table['policy'][leader])}, is estimated {number(abs(gain), 3)} "
         f"{'above' if gain >= 0 else 'below'} the behavior policy's {number(behavior_value)}, "
         + _confidence(abs(gain), error),
     ]
@@ -218,6 +240,18 @@ def _reason(
         "These are plug-in figures: the best of several estimates is too high on average"
         + (", and their spread contains their noise." if len(table) > 1 else ".")
     )
+    doubtful = [
+        quoted(policy)
+        for policy, verdict in zip(table["policy"], table["verdict"], strict=True)
+        if verdict == "do not trust"
+    ]
+    if doubtful:
+        # First, so that no figure is read before it.
+        words.insert(
+            1,
+            f"Do not test {' or '.join(doubtful)} on this evidence: the diagnostics say not to "
+            f"trust {'it' if len(doubtful) == 1 else 'them'}.",
+        )
     if undefined:
         words.append(f"{plural(undefined, 'policy')} without a defined estimate ranked last.")
     return " ".join(words)

@@ -172,7 +172,13 @@ def _is_hidden(path: Path, root: Path) -> bool:
 
 def _inside(folder: Path, input_format: str | None) -> list[Path]:
     """List the files of a folder that are tables, however deep."""
-    inside = [p for p in folder.rglob("*") if p.is_file() and not _is_hidden(p, folder)]
+    def refuse(error: OSError) -> None:
+        text = f'the folder "{error.filename}" cannot be read: {error.strerror}'
+        raise InvalidLogError(text) from error
+
+    walked = os.walk(folder, onerror=refuse, followlinks=True)
+    found = (Path(place) / name for place, _, names in walked for name in names)
+    inside = [p for p in found if p.is_file() and not _is_hidden(p, folder)]
     files = sorted(p for p in inside if (format_of(p) == input_format) or not input_format)
     if input_format is None:
         files = [p for p in files if format_of(p) is not None]

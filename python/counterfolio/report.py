@@ -9,14 +9,23 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree
 
-import polars as pl
-
 from counterfolio import plots, selection
+from counterfolio.arguments import is_number, is_whole
 from counterfolio.display import ON_POLICY
 from counterfolio.exceptions import InvalidArgumentError, MissingExtraError
 from counterfolio.policies import BEHAVIOR
-from counterfolio.summary import answer, assumptions, interval, what_may_change
-from counterfolio.text import Column, aligned, count, number, suggest
+from counterfolio.portfolio import is_rounding
+from counterfolio.summary import (
+    DOUBTED,
+    answer,
+    assumptions,
+    glossary,
+    interval,
+    names,
+    verdict_of,
+    what_may_change,
+)
+from counterfolio.text import Column, aligned, chance, count, number, percent, suggest
 
 try:
     import jinja2
@@ -29,6 +38,7 @@ except ImportError as error:
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    import polars as pl
     from matplotlib.axes import Axes
 
     from counterfolio.evaluation import Evaluation
@@ -88,12 +98,14 @@ def render(
         notes=_notes(evaluation),
         comparison=_comparison(evaluation, estimator),
         verdicts=_verdicts(evaluation),
+        tails=evaluation.diagnostics.table["pareto_k"].is_not_null().any(),
         shortlists=_shortlists(evaluation, estimator),
         reason=_reason(evaluation, estimator, k),
         judged=None if tables is None or known is None else _judged(known, behavior, tables, k),
         true_values=None if known is None else _true_values(evaluation, known, behavior, estimator),
         changes=what_may_change(evaluation, estimator, k),
         assumptions=assumptions(evaluation),
+        glossary=glossary(evaluation),
         settings=_settings(evaluation),
     )
 
@@ -101,7 +113,7 @@ def render(
 def _check_k(k: object, n_policies: int) -> int:
     if k is None:
         return min(3, n_policies)
-    if isinstance(k, bool) or not isinstance(k, int) or not 1 <= k <= n_policies:
+    if not is_whole(k) or not 1 <= k <= n_policies:
         text = f"k must be a whole number from 1 to {n_policies}, the number of policies, not {k!r}"
         raise InvalidArgumentError(text)
     return k
@@ -155,7 +167,7 @@ def _estimates(evaluation: Evaluation, estimator: str) -> list[Column]:
     errors = lead["standard_error"].to_list()
     show = _shown(aligned(lead["value"], errors))
     own = evaluation.estimates.row(len(evaluation.estimates) - 1, named=True)
-    verdicts = _verdict_of(evaluation)
+    verdicts = verdict_of(evaluation)
     columns = [
         Column("policy", [*(r["policy"] for r in rows), f"{BEHAVIOR} ({ON_POLICY})"], left=True),
         Column("verdict", [*(verdicts[r["policy"]] for r in rows), ""], left=True),
@@ -174,15 +186,12 @@ def _estimates(evaluation: Evaluation, estimator: str) -> list[Column]:
     return columns
 
 
-def _verdict_of(evaluation: Evaluation) -> dict[str, str]:
-    table = evaluation.diagnostics.table
-    return dict(zip(table["policy"], table["verdict"], strict=True))
-
-
 def _notes(evaluation: Evaluation) -> list[tuple[str, str]]:
     """Each note once, with the rows that it is about."""
     found: dict[str, list[str]] = {}
-    for row in evaluation.estimates.filter(pl.col("note").is_not_null()).rows(named=True):
+    for row in evaluation.estimates.rows(named=True):
+        if row["note"] is None:
+            continue
         found.setdefault(row["note"], []).append(f"{row['policy']} ({row['estimator']})")
     return [(note, ", ".join(rows)) for note, rows in found.items()]
 
@@ -190,25 +199,11 @@ def _notes(evaluation: Evaluation) -> list[tuple[str, str]]:
 def _comparison(evaluation: Evaluation, estimator: str) -> list[Column]:
     rows = evaluation.compare(None, estimator=estimator).rows(named=True)
     rows.sort(key=lambda r: -r["difference"] if not math.isnan(r["difference"]) else math.inf)
+    values = evaluation.values(estimator)
+    for row in rows:
+        if is_rounding(values[row["policy"]], evaluation.behavior_value, row["standard_error"]):
+            row |= dict.fromkeys(("difference", "standard_error", "ci_low", "ci_high"), 0.0)
     show = _shown(aligned([r["difference"] for r in rows], [r["standard_error"] for r in rows]))
-
-    def said(row: dict[str, Any]) -> str:
-        if math.isnan(row["ci_low"]) or math.isnan(row["ci_high"]):
-            return "unknown"
-        return (
-            "better" if row["ci_low"] > 0 else "worse" if row["ci_high"] < 0 else "not told apart"
-        )
-
-    def chance(p: float) -> str:
-        return (
-            ""
-            if math.isnan(p)
-            else ">99.9 %"
-            if p > 0.999
-            else "<0.1 %"
-            if p < 0.001
-            else f"{p:.1%}"
-        )
 
     return [
         Column("policy", [r["policy"] for r in rows], left=True),
@@ -216,7 +211,7 @@ def _comparison(evaluation: Evaluation, estimator: str) -> list[Column]:
         Column("std. error", [show(r["standard_error"]) for r in rows]),
         Column(evaluation._interval, [interval(show, r["ci_low"], r["ci_high"]) for r in rows]),
         Column("p(better)", [chance(r["p_better"]) for r in rows]),
-        Column("", [said(r) for r in rows], left=True),
+        Column("", [r["conclusion"] or "unknown" for r in rows], left=True),
     ]
 
 
@@ -233,22 +228,23 @@ def _verdicts(evaluation: Evaluation) -> list[dict[str, Any]]:
             "mean": number(row["mean_weight"]),
             "z_shown": z(row["z"]),
             "k_shown": "" if row["pareto_k"] is None else f"{row['pareto_k']:.2f}",
-            "share": "" if row["max_weight_share"] is None else f"{row['max_weight_share']:.1%}",
+            "share": percent(row["max_weight_share"]),
         }
         for row in evaluation.diagnostics.table.rows(named=True)
     ]
 
 
 def _shortlists(evaluation: Evaluation, estimator: str) -> list[Column]:
-    """Take the shortlist of each size by the estimates, as far as they are finite."""
+    """Take the shortlist of each size from the trusted estimates, as far as they are finite."""
+    trusted = _trusted(evaluation)
     lists = []
-    for k in range(1, min(len(evaluation.policies), MOST_K) + 1):
+    for k in range(1, min(len(trusted), MOST_K) + 1):
         try:
-            lists.append(evaluation.portfolio(k, estimator))
+            lists.append(evaluation.portfolio(k, estimator, among=trusted))
         except InvalidArgumentError:  # an estimate that is not finite has come into the top k
             break
     added = [x.policies[-1] for x in lists]
-    verdicts = _verdict_of(evaluation)
+    verdicts = verdict_of(evaluation)
     show = aligned(
         evaluation.rows(estimator)["value"], evaluation.rows(estimator)["standard_error"]
     )
@@ -269,11 +265,24 @@ def _ratio(x: float) -> str:
     return "" if math.isnan(x) else "∞" if math.isinf(x) else f"{x:.2f}"
 
 
+def _trusted(evaluation: Evaluation) -> list[str]:
+    return [p for p, verdict in verdict_of(evaluation).items() if verdict != DOUBTED]
+
+
 def _reason(evaluation: Evaluation, estimator: str, k: int) -> str:
+    """Say what the shortlist of k is, and who was left out."""
+    trusted = _trusted(evaluation)
+    left = [p for p in evaluation.policies if p not in trusted]
+    words = (
+        f"Left out, since their estimates are not to be trusted: {names(left)}. " if left else ""
+    )
+    if not trusted:
+        return words + "There is nobody to choose from."
     try:
-        return evaluation.portfolio(k, estimator).reason
+        chosen = evaluation.portfolio(min(k, len(trusted)), estimator, among=trusted)
     except InvalidArgumentError as error:
-        return f"No shortlist of {k}: {error}."
+        return f"{words}No shortlist of {k}: {error}."
+    return words + chosen.reason
 
 
 def _check_truth(evaluation: Evaluation, truth: object) -> dict[str, float]:
@@ -289,6 +298,10 @@ def _check_truth(evaluation: Evaluation, truth: object) -> dict[str, float]:
         near = suggest(name, known if missing else evaluation.policies)
         text = f'truth {what} policy "{name}"; it must name every policy evaluated: {near}'
         raise InvalidArgumentError(text)
+    for name, value in truth.items():
+        if not is_number(value) or not math.isfinite(value):
+            text = f'truth of policy "{name}" must be a finite number, not {value!r}'
+            raise InvalidArgumentError(text)
     return {p: float(known[p]) for p in evaluation.policies}
 
 

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
+from counterfolio import _core
+from counterfolio.exceptions import InvalidLogError
 from counterfolio.findings import Finding
 from counterfolio.text import cut, number
 
@@ -40,6 +42,8 @@ FEWEST_EPISODES = 20
 #: Columns taken as segments when none are named: so many, with so few values.
 MOST_COLUMNS = 5
 MOST_VALUES = 20
+#: Means within this share of each other differ by rounding.
+ROUNDING = 1e-9
 #: Standard normal deviate from which groups differ by more than chance.
 TELLING = 4.0
 
@@ -58,7 +62,7 @@ def _groups(values: NDArray[np.float64], groups: NDArray[np.int64]) -> tuple[lis
     """Count, mean and standard error of each group, and how surely their means differ.
 
     The last is the standard normal deviate of the analysis of variance's chi-square (Wilson &
-    Hilferty 1931); 0 where nothing varies.
+    Hilferty 1931); infinite where they differ and nothing varies within the groups.
     """
     n = np.bincount(groups)
     mean = np.bincount(groups, weights=values) / n
@@ -69,9 +73,12 @@ def _groups(values: NDArray[np.float64], groups: NDArray[np.int64]) -> tuple[lis
     ]
     degrees = len(n) - 1
     spare = len(values) - len(n)
-    variance = within.sum() / spare if spare > 0 else 0.0
-    if degrees < 1 or variance <= 0:
+    same = mean.max() - mean.min() <= ROUNDING * np.abs(mean).max()
+    if degrees < 1 or spare < 1 or same:
         return rows, 0.0
+    variance = within.sum() / spare
+    if variance <= 0:
+        return rows, math.inf
     square = float((n * (mean - values.mean()) ** 2).sum() / variance)
     scale = 2 / (9 * degrees)
     return rows, ((square / degrees) ** (1 / 3) - (1 - scale)) / math.sqrt(scale)
@@ -85,10 +92,10 @@ def over_time(
     slices = min(SLICES, n // FEWEST_EPISODES)
     if slices < 2:
         return pl.DataFrame(schema=OVER_TIME), []
-    time = time or _find_time(log)
-    order, what, moments = np.arange(n), "row order", None
-    if time is not None:
-        moments = log.column(time).gather(returns.starts)
+    moments = _named(log, time) if time is not None else _find_time(log)
+    order, what = np.arange(n), "row order"
+    if moments is not None:
+        time, moments = moments.name, moments.gather(returns.starts)
         order = np.argsort(moments.to_physical().to_numpy(), kind="stable")
         what = f'the order of "{time}"'
     groups = np.empty(n, dtype=np.int64)
@@ -121,11 +128,27 @@ def _moment(moments: pl.Series | None, returns: Returns, episode: int) -> str:
     return moment.strftime("%Y-%m-%d %H:%M") if isinstance(moment, datetime) else str(moment)
 
 
-def _find_time(log: LoggedData) -> str | None:
-    """Name the first column of dates or times that has no other part."""
+def _named(log: LoggedData, name: str) -> pl.Series:
+    """Take a column by whose values a log is cut; raise where it cannot be."""
+    column = log.plain_column(name)
+    if column is None:
+        text = (
+            f'column "{name}" has no single value for each of {log.n_rows:,} rows to cut the log by'
+        )
+        raise InvalidLogError(text)
+    if column.null_count():
+        _core.check_present(log._table.column(name), f'column "{name}"')
+    return column
+
+
+def _find_time(log: LoggedData) -> pl.Series | None:
+    """Take the first column of dates or times that has no other part and no gap."""
     for name in log._table.names:
-        if name not in log.used and log.column(name).dtype in (pl.Date, pl.Datetime):
-            return name
+        column = None if name in log.used else log.plain_column(name)
+        if column is None or column.dtype not in (pl.Date, pl.Datetime):
+            continue
+        if column.null_count() == 0:
+            return column
     return None
 
 
@@ -136,7 +159,10 @@ def by_segment(
     table: list[Any] = []
     found = []
     for name in _find_segments(log) if segments is None else segments:
-        column = log.column(name).gather(returns.starts)
+        column = log.plain_column(name)
+        if column is None:
+            column = _named(log, name)
+        column = column.gather(returns.starts)
         hashes = column.hash().to_numpy()
         _, first, groups = np.unique(hashes, return_index=True, return_inverse=True)
         rows, deviate = _groups(returns.values, groups)
@@ -169,10 +195,9 @@ def _find_segments(log: LoggedData) -> list[str]:
     for name in log._table.names:
         if len(found) == MOST_COLUMNS or (name in log.used and name not in states):
             continue
-        column = log.column(name)
-        if column.dtype not in (pl.String, pl.Categorical, pl.Enum, pl.Boolean):
+        column = log.plain_column(name)
+        if column is None or column.dtype not in (pl.String, pl.Categorical, pl.Enum, pl.Boolean):
             continue
-        values = np.unique(column.hash().to_numpy())
-        if len(column) == log.n_rows and 2 <= len(values) <= MOST_VALUES:
+        if 2 <= len(np.unique(column.hash().to_numpy())) <= MOST_VALUES:
             found.append(name)
     return found

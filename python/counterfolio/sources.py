@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -62,6 +62,8 @@ def as_column(name: str, value: Any) -> _core.Column:
     """
     if is_pandas(value, "Series") and isinstance(value.dtype, np.dtype) and value.dtype.kind != "O":
         value = value.to_numpy()  # the same buffer; pandas' own Arrow export needs pyarrow
+    elif is_pandas(value, "Series") and value.dtype == object:
+        _refuse_mixture(name, value.tolist())
     if isinstance(value, list | tuple):
         value = _series(name, value)
     if isinstance(value, np.ndarray):
@@ -92,15 +94,33 @@ def take(rows: pl.DataFrame, which: NDArray[np.integer[Any]]) -> pl.DataFrame:
     return pl.DataFrame({name: rows[name].gather(which) for name in rows.columns})
 
 
+def _refuse_mixture(name: str, values: Sequence[Any]) -> None:
+    """Raise where numbers, text and flags stand in one column, and name the first odd row."""
+    # pandas writes NaN for missing text.
+    kinds = [None if value != value else _KINDS.get(type(value)) for value in values]
+    counts = {kind: kinds.count(kind) for kind in _KINDS.values()}
+    found = [kind for kind, count in counts.items() if count]
+    if len(found) < 2:
+        return
+    odd = min(found, key=lambda kind: counts[kind])
+    row = kinds.index(odd)
+    rest = " and ".join(kind for kind in found if kind != odd)
+    text = (
+        f'column "{name}": {counts[odd]:,} of {len(values):,} values are {odd} among {rest}, first '
+        f"at row {row} ({values[row]!r}); give all of them one type"
+    )
+    raise InvalidLogError(text)
+
+
+#: What the values of a Python list are, in words.
+_KINDS = {int: "numbers", float: "numbers", bool: "flags", str: "text"}
+
+
 def _series(name: str, values: Any) -> pl.Series:
     if isinstance(values, list | tuple):
-        kinds = {type(value) for value in values} - {type(None)}
-        if kinds == {int, float}:
+        _refuse_mixture(name, values)
+        if {type(value) for value in values} - {type(None)} == {int, float}:
             values = np.array(values, dtype=np.float64)  # None becomes NaN
-        elif len(kinds) > 1 and kinds <= {int, float, bool, str}:
-            said = " and ".join(sorted(kind.__name__ for kind in kinds))
-            text = f'column "{name}" mixes {said} values; give all of them one type'
-            raise InvalidLogError(text)
     try:
         series = pl.Series(name, values)
     except (TypeError, ValueError, pl.exceptions.PolarsError) as error:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import unicodedata
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -42,8 +41,7 @@ def series_style(i: int, n: int) -> dict[str, Any]:
 
 def plain(name: str, width: int = NAME_WIDTH) -> str:
     """Shorten a name and take control characters out of it."""
-    kept = "".join(" " if unicodedata.category(c) in ("Cc", "Zl", "Zp") else c for c in name)
-    return cut(" ".join(kept.split()) or " ", width)
+    return cut(" ".join(name.split()) or " ", width)
 
 
 def new_axes(ax: Axes | None, width: float, height: float) -> Axes:

@@ -8,28 +8,34 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from counterfolio.text import aligned, number, plural
+from counterfolio import _core
+from counterfolio import estimators as registry
+from counterfolio.portfolio import is_rounding
+from counterfolio.text import aligned, number, percent, plural, quoted
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     import polars as pl
 
     from counterfolio.evaluation import Evaluation
 
-#: Normal quantiles of a two-sided 5 % test and of 80 % power.
-Z_TEST, Z_POWER = 1.96, 0.8416
+#: Normal quantile of 80 % power.
+Z_POWER = 0.8416
 #: Names listed in a sentence.
 LISTED = 6
+#: Standard errors between dm and dr that are more than chance.
+FAR = 4.0
+DOUBTED = "do not trust"
 #: From so many candidates on, chance alone puts one apart now and then.
 MANY = 5
 
 
 def names(policies: Sequence[str]) -> str:
     """List policies for a sentence."""
-    shown = list(policies[:LISTED])
+    shown = [quoted(p) for p in policies[:LISTED]]
     if len(policies) > LISTED:
         shown.append(f"{len(policies) - LISTED:,} more")
     return shown[0] if len(shown) == 1 else f"{', '.join(shown[:-1])} and {shown[-1]}"
@@ -46,11 +52,13 @@ def interval(show: Callable[[float], str], low: float, high: float) -> str:
     return f"below {show(high)}" if math.isinf(low) else f"{show(low)} to {show(high)}"
 
 
-def needed_episodes(n: int, difference: float, error: float) -> int | None:
-    """How many episodes logged alike tell a difference from 0: 5 % two-sided, 80 % power."""
+def needed_episodes(evaluation: Evaluation, difference: float, error: float) -> int | None:
+    """How many episodes logged alike tell a difference from 0, two-sided, with 80 % power."""
+    n, level = evaluation.settings["n_episodes"], evaluation.settings["confidence_level"]
+    _, (z_test,) = _core.intervals([0.0], [1.0], "normal", n - 1, level, "two-sided")
     if difference == 0 or not math.isfinite(difference) or not math.isfinite(error):
         return None
-    size = n * ((Z_TEST + Z_POWER) * error / difference) ** 2
+    size = n * ((z_test + Z_POWER) * error / difference) ** 2
     return int(float(f"{max(size, 1):.2g}")) if size < 1e15 else None
 
 
@@ -65,19 +73,13 @@ class Answer:
 
 def answer(evaluation: Evaluation, estimator: str, k: int) -> Answer:
     """Recommend at most k policies to test, or none."""
-    ranked = evaluation.ranking(estimator)
-    table = evaluation.diagnostics.table
-    verdicts = dict(zip(table["policy"], table["verdict"], strict=True))
-    order = [
-        p
-        for p, score in zip(ranked["policy"], ranked["score"], strict=True)
-        if math.isfinite(score)
-    ]
-    trusted = [p for p in order if verdicts[p] != "do not trust"]
-    chosen = trusted[:k]
+    order = _top(evaluation.ranking(estimator), len(evaluation.policies))
+    verdicts = verdict_of(evaluation)
     compared = {
         r["policy"]: r for r in evaluation.compare(None, estimator=estimator).rows(named=True)
     }
+    order = [p for p in order if math.isfinite(compared[p]["difference"])]
+    trusted = [p for p in order if verdicts[p] != DOUBTED]
     sentences = []
     serious = [f for f in evaluation.log_report.findings if f.severity == "serious"]
     if serious:
@@ -86,50 +88,64 @@ def answer(evaluation: Evaluation, estimator: str, k: int) -> Answer:
             + "; ".join(f.message for f in serious[:3])
             + ". Until that is explained, nothing below can be relied on."
         )
-    if not chosen:
+    if not trusted:
         headline = "Do not choose by these estimates: none of them can be trusted."
         sentences.append(_distrust(order[:k] or list(verdicts), evaluation))
         return Answer(headline, sentences, [])
-    better = [p for p in chosen if compared[p]["ci_low"] > 0]
-    worse = [p for p in chosen if compared[p]["ci_high"] < 0]
-    open_ = [p for p in chosen if p not in better and p not in worse]
+    better = [p for p in trusted[:k] if compared[p]["conclusion"] == "better"]
+    behavior = evaluation.behavior_value
+
+    def is_above(policy: str) -> bool:
+        row = compared[policy]
+        same = is_rounding(behavior + row["difference"], behavior, row["standard_error"])
+        return bool(row["difference"] > 0) and not same
+
+    above = [p for p in trusted[:k] if p not in better and is_above(p)]
     if better:
         headline = f"Test {names(better)}."
         count = "It is" if len(better) == 1 else "They are"
         sentences.append(
-            f"{count} estimated above the behavior policy, which earns "
-            f"{number(evaluation.behavior_value)}, by more than chance."
+            f"{count} estimated above the behavior policy, the one that made the log, which earns "
+            f"{_earned(evaluation)}, by more than chance at {_level(evaluation)}."
         )
-        if open_:
-            one = len(open_) == 1
-            sentences.append(
-                f"{names(open_)} {'comes' if one else 'come'} next, but this log cannot tell "
-                f"{'it' if one else 'them'} from the behavior policy."
-            )
-    elif open_:
-        headline = "This log cannot tell any trusted candidate from the behavior policy."
-        sentences.append(f"If one has to be tested, {open_[0]} leads.")
+    elif above:
+        headline = "No candidate that can be trusted is shown to be better than what runs now."
+        sentences.append(
+            f"The behavior policy, the one that made the log, earns {_earned(evaluation)}. If a "
+            f"candidate has to be tested, {quoted(above[0])} leads."
+        )
     else:
-        headline = "Test none: what can be trusted is estimated below the behavior policy."
+        headline = "Test none: no candidate that can be trusted is estimated to be better."
+        sentences.append(
+            f"The behavior policy, the one that made the log, earns {_earned(evaluation)}."
+        )
+    if estimator == "dm":
+        headline = f"By the Q-model alone, which nothing in the log checks: {headline}"
     if serious:
         headline = f"First explain what is wrong with the log. If it is sound: {headline}"
-    sentences.append(_gain(evaluation, compared[(better or open_ or worse)[0]]))
-    if len(better) > 1:
-        sentences.append(_risk(evaluation, estimator, better))
-    above = sorted(p for p in order if compared[p]["ci_low"] > 0)
-    below = sorted(p for p in order if compared[p]["ci_high"] < 0)
+    chosen = better or above[:1]
+    sentences += [_gain(evaluation, compared[p]) for p in (chosen or trusted)[:1]]
+    sentences += _risk(evaluation, estimator, compared, chosen)
+    if better and above:
+        one = len(above) == 1
+        sentences.append(
+            f"{names(above)} {'comes' if one else 'come'} next, but this log cannot tell "
+            f"{'it' if one else 'them'} from the behavior policy."
+        )
+    found = [compared[p]["conclusion"] for p in trusted]
     sentences.append(
-        f"Of {plural(len(verdicts), 'candidate')}, {len(above) or 'none'} can be told apart from "
-        f"the behavior policy as better and {len(below) or 'none'} as worse, by the "
-        f"{evaluation._interval} of the difference on the same episodes."
+        f"Of {plural(len(trusted), 'candidate')} that can be trusted, "
+        f"{found.count('better') or 'none'} can be told apart from the behavior policy as better "
+        f"and {found.count('worse') or 'none'} as worse, on the same episodes and at "
+        f"{_level(evaluation)}."
         + (
             " With so many candidates chance alone now and then puts one apart."
             if len(verdicts) >= MANY
             else ""
         )
     )
-    last = order.index(chosen[-1])
-    if skipped := [p for p in order[:last] if verdicts[p] == "do not trust"]:
+    last = order.index((chosen or trusted)[-1])
+    if skipped := [p for p in order[:last] if verdicts[p] == DOUBTED]:
         sentences.append(_distrust(skipped, evaluation))
     if careful := [p for p in chosen if verdicts[p] == "with care"]:
         said = _because(careful, evaluation)
@@ -137,53 +153,88 @@ def answer(evaluation: Evaluation, estimator: str, k: int) -> Answer:
     return Answer(headline, sentences, chosen)
 
 
+def verdict_of(evaluation: Evaluation) -> dict[str, str]:
+    """Policy -> verdict."""
+    table = evaluation.diagnostics.table
+    return dict(zip(table["policy"], table["verdict"], strict=True))
+
+
+def _level(evaluation: Evaluation) -> str:
+    return f"{100 * evaluation.settings['confidence_level']:g} %"
+
+
+def _earned(evaluation: Evaluation) -> str:
+    """Say what the behavior policy earns, and of what."""
+    unit = "decision" if evaluation.settings["n_rows"] == evaluation.settings["n_episodes"] else ""
+    total = "" if unit else f", discounted by {evaluation.settings['gamma']:g} a step,"
+    total = "" if evaluation.settings["gamma"] == 1 else total
+    return (
+        f'{number(evaluation.behavior_value)} ("{evaluation.settings["reward"]}"{total} for each '
+        f"{unit or 'episode'})"
+    )
+
+
 def _because(policies: Sequence[str], evaluation: Evaluation) -> str:
     """Give the gravest reason for the verdict on each of some policies."""
     table = evaluation.diagnostics.table
     reasons = dict(zip(table["policy"], table["reason"], strict=True))
-    return "; ".join(f"{p}: {reasons[p].split('; ')[0]}" for p in policies[:LISTED])
+    return "; ".join(f"{quoted(p)}: {reasons[p].split('; ')[0]}" for p in policies[:LISTED])
 
 
 def _distrust(policies: Sequence[str], evaluation: Evaluation) -> str:
     one = len(policies) == 1
     return (
-        f"{names(policies)} {'ranks' if one else 'rank'} high, but {'its' if one else 'their'} "
+        f"{names(policies)} cannot be judged by this log: {'its' if one else 'their'} "
         f"estimate{'' if one else 's'} must not be trusted ({_because(policies, evaluation)})."
     )
 
 
-def _risk(evaluation: Evaluation, estimator: str, policies: Sequence[str]) -> str:
-    """Say how bad the worst of a shortlist may be."""
-    rows = {r["policy"]: r for r in evaluation.rows(estimator).rows(named=True)}
-    show = aligned(
-        [r["value"] for r in rows.values()], [r["standard_error"] for r in rows.values()]
-    )
-    lowest = min(policies, key=lambda p: rows[p]["ci_low"])
-    return (
-        f"The risk of testing them: their estimates range from "
-        f"{show(min(rows[p]['value'] for p in policies))} to "
-        f"{show(max(rows[p]['value'] for p in policies))}, and the lowest end of their intervals "
-        f"is {show(rows[lowest]['ci_low'])} ({lowest}), where the behavior policy earns "
-        f"{show(evaluation.behavior_value)}."
-    )
+def _risk(
+    evaluation: Evaluation,
+    estimator: str,
+    compared: Mapping[str, dict[str, Any]],
+    policies: Sequence[str],
+) -> list[str]:
+    """Say how bad a test of some policies may turn out."""
+    lows = {p: compared[p]["ci_low"] for p in policies if math.isfinite(compared[p]["ci_low"])}
+    if not lows:
+        return []  # no policy, or an interval that is open below
+    rows = evaluation.rows(estimator)
+    values = dict(zip(rows["policy"], rows["value"], strict=True))
+    show = aligned(values.values(), rows["standard_error"])
+    worst = min(lows, key=lambda p: lows[p])
+    least = show(abs(lows[worst]))
+    words = "The risk of testing " + ("it" if len(policies) == 1 else "them") + ": "
+    if len(policies) > 1:
+        found = [values[p] for p in policies]
+        words += f"their estimates range from {show(min(found))} to {show(max(found))}, and "
+    if lows[worst] >= 0:
+        words += f"at the low end of its interval {quoted(worst)} still gains {least} over"
+    else:
+        words += f"at the low end of its interval {quoted(worst)} loses {least} against"
+    return [words + " the behavior policy."]
 
 
-def _gain(evaluation: Evaluation, row: dict[str, float]) -> str:
+def _gain(evaluation: Evaluation, row: dict[str, Any]) -> str:
     """Say how far a policy is from the behavior policy, and how sure that is."""
-    difference, error = row["difference"], row["standard_error"]
+    difference, error, policy = row["difference"], row["standard_error"], quoted(row["policy"])
     if not math.isfinite(error):
-        return f"{row['policy']} has no standard error: one episode cannot say how sure it is."
+        return f"{policy} has no standard error: one episode cannot say how sure it is."
+    behavior = evaluation.behavior_value
+    if is_rounding(behavior + difference, behavior, error):
+        return f"{policy} is estimated as the behavior policy itself."
     show = aligned([difference], [error])
-    side = "above" if difference >= 0 else "below"
+    side = "above" if difference > 0 else "below"
+    share = f", {percent(abs(difference) / behavior, 0)}" if behavior > 0 else ""
     words = (
-        f"{row['policy']} is estimated {show(abs(difference))} {side} the behavior policy "
+        f"{policy} is estimated {show(abs(difference))}{share} {side} the behavior policy "
         f"({evaluation._interval} of the difference: "
         f"{interval(show, row['ci_low'], row['ci_high'])})"
     )
-    if row["ci_low"] > 0 or row["ci_high"] < 0:
+    if row["conclusion"] != "not told apart":
         return words + "."
     n = evaluation.settings["n_episodes"]
-    needed = needed_episodes(n, difference, error)
+    needed = needed_episodes(evaluation, difference, error)
     if needed is None or needed <= n:
         return words + ": the two cannot be told apart."
     return (
@@ -195,12 +246,15 @@ def _gain(evaluation: Evaluation, row: dict[str, float]) -> str:
 def what_may_change(evaluation: Evaluation, estimator: str, k: int) -> list[str]:
     """Say what would change the answer: another estimator, caution, the log, more data."""
     found = _by_estimator(evaluation, estimator)
-    top = _top(evaluation.ranking(estimator), k)
+    verdicts = verdict_of(evaluation)
+    trusted = [p for p in _top(evaluation.ranking(estimator), None) if verdicts[p] != DOUBTED]
     if evaluation.settings["alternative"] != "less":
-        careful = _top(evaluation.ranking(estimator, "lower"), k)
+        careful = [p for p in _top(evaluation.ranking(estimator, "lower"), None) if p in trusted][
+            :k
+        ]
         if not careful:
             pass  # one episode: no interval has an end
-        elif set(careful) != set(top):
+        elif set(careful) != set(trusted[:k]):
             found.append(
                 f"Ranked by the lower end of the interval instead of the estimate, the top {k} is "
                 f"{names(careful)}: who prefers the sure to the promising would test these."
@@ -209,16 +263,16 @@ def what_may_change(evaluation: Evaluation, estimator: str, k: int) -> list[str]
             found.append(
                 f"Ranked by the lower end of the interval the top {k} holds the same policies."
             )
-    if len(top) > 1:
-        row = evaluation.compare(top[0], top[1], estimator).row(0, named=True)
-        if row["ci_low"] <= 0 <= row["ci_high"]:
-            n = evaluation.settings["n_episodes"]
-            needed = needed_episodes(n, row["difference"], row["standard_error"])
-            more = f"; about {needed:,} episodes would" if needed and needed > n else ""
-            found.append(
-                f"The order of the first two, {top[0]} and {top[1]}, is not established by "
-                f"{n:,} episodes{more}."
-            )
+    if len(trusted) > 1 and k > 1:
+        found += _order(
+            evaluation, estimator, trusted[:2], f"The order of the first two, {names(trusted[:2])}"
+        )
+    if len(trusted) > k:
+        pair = trusted[k - 1 : k + 1]
+        place = "the first place" if k == 1 else f"the last of {k} places"
+        what = f"Whether {quoted(pair[0])} or {quoted(pair[1])} takes {place}"
+        found += _order(evaluation, estimator, pair, what)
+    found += _model(evaluation)
     for finding in evaluation.log_report.findings:
         if finding.severity != "info":
             found.append(
@@ -227,23 +281,67 @@ def what_may_change(evaluation: Evaluation, estimator: str, k: int) -> list[str]
     table = evaluation.diagnostics.table
     doubtful: dict[str, list[str]] = {}
     for policy, advice in zip(table["policy"], table["advice"], strict=True):
-        if advice and policy in top:
+        if advice and policy in _top(evaluation.ranking(estimator), k):
             doubtful.setdefault(advice, []).append(policy)
     found += [f"For {names(p)}: {advice}." for advice, p in doubtful.items()]
     return found
+
+
+def _order(evaluation: Evaluation, estimator: str, pair: Sequence[str], what: str) -> list[str]:
+    """Say that the order of two policies is not established, where it is not."""
+    row = evaluation.compare(pair[0], pair[1], estimator).row(0, named=True)
+    if row["conclusion"] != "not told apart":
+        return []
+    n = evaluation.settings["n_episodes"]
+    needed = needed_episodes(evaluation, row["difference"], row["standard_error"])
+    more = f"; if they do differ, about {needed:,} episodes would" if needed and needed > n else ""
+    return [f"{what} is not established by {n:,} episodes{more}."]
+
+
+def _model(evaluation: Evaluation) -> list[str]:
+    """Say for which policies the Q-model is wrong: dm and dr are further apart than chance."""
+    corrected = next((e for e in ("dr", "sndr") if e in evaluation.estimators), None)
+    if corrected is None or "dm" not in evaluation.estimators:
+        return []
+    wrong, verdicts = [], verdict_of(evaluation)
+    for dm, dr in zip(
+        evaluation.rows("dm").rows(named=True),
+        evaluation.rows(corrected).rows(named=True),
+        strict=True,
+    ):
+        gap = abs(dm["value"] - dr["value"])
+        if verdicts[dm["policy"]] != DOUBTED and gap > FAR * math.hypot(
+            dm["standard_error"], dr["standard_error"]
+        ):
+            wrong.append((gap, dm, dr))
+    if not wrong:
+        return []
+    _, dm, dr = max(wrong, key=lambda found: found[0])
+    return [
+        f"The Q-model is wrong for {plural(len(wrong), 'candidate')}: of "
+        f"{quoted(dm['policy'])}, for one, dm says {number(dm['value'])} and {corrected}, which "
+        f"the logged rewards correct, {number(dr['value'])}. Do not read dm; dr and sndr suffer "
+        "from a wrong model as far as weights are uneven. A better model would narrow their "
+        "intervals."
+    ]
 
 
 def _upper(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 
-def _top(ranking: pl.DataFrame, k: int) -> list[str]:
+def _top(ranking: pl.DataFrame, k: int | None) -> list[str]:
     pairs = zip(ranking["policy"], ranking["score"], strict=True)
     return [p for p, score in pairs if not math.isnan(score)][:k]
 
 
 def _by_estimator(evaluation: Evaluation, estimator: str) -> list[str]:
     """Say which estimators disagree about the leader, and about the sign of its gain."""
+    if evaluation.estimators == ["dm"]:
+        return [
+            "Only dm was evaluated, which believes its Q-model. With propensities and prob, dr and "
+            "sndr would let the logged rewards correct it."
+        ]
     if len(evaluation.estimators) == 1:
         return [
             f"Only {estimator} was evaluated: another estimator with other weaknesses (with a "
@@ -256,9 +354,9 @@ def _by_estimator(evaluation: Evaluation, estimator: str) -> list[str]:
     first = _top(evaluation.ranking(estimator), 1)
     found = []
     if len(leaders) == 1:
-        found.append(f"Every estimator puts {next(iter(leaders))} first.")
+        found.append(f"Every estimator puts {quoted(next(iter(leaders)))} first.")
     else:
-        said = "; ".join(f"{p} first by {names(es)}" for p, es in leaders.items())
+        said = "; ".join(f"{quoted(p)} first by {names(es)}" for p, es in leaders.items())
         found.append(f"Estimators disagree about the leader: {said}.")
     if first:
         gains = {
@@ -269,7 +367,7 @@ def _by_estimator(evaluation: Evaluation, estimator: str) -> list[str]:
         down = [e for e, gain in gains.items() if gain < 0]
         if up and down:
             found.append(
-                f"{first[0]} is above the behavior policy by {names(up)}, below it by "
+                f"{quoted(first[0])} is above the behavior policy by {names(up)}, below it by "
                 f"{names(down)}."
             )
     return found
@@ -301,3 +399,30 @@ def assumptions(evaluation: Evaluation) -> list[str]:
             "believes it; dr and sndr correct it by the logged rewards."
         )
     return listed
+
+
+def glossary(evaluation: Evaluation) -> list[tuple[str, str]]:
+    """Explain the words of the report, its estimators included."""
+    found = [
+        ("behavior policy", "what made the log: it chose the logged actions, by chance"),
+        ("candidate", "a policy that did not run and is evaluated from the log"),
+        ("value", "what a policy would earn on average, an episode at a time"),
+        ("episode", "what begins and ends by itself: one decision, or a sequence of them"),
+        ("propensity", "the probability with which the behavior policy took the logged action"),
+    ]
+    if len(evaluation.diagnostics.steps):
+        found += [
+            (
+                "weight",
+                "how much more, or less, likely a candidate was to act as logged: the product of "
+                "its probabilities of the logged actions over the propensities",
+            ),
+            (
+                "ESS",
+                "effective sample size: how many episodes of equal weight would say as much. It "
+                "differs by estimator (tis and sntis weight whole episodes, the others step by "
+                "step); verdicts take the smallest over steps",
+            ),
+        ]
+    table = registry.REGISTRY
+    return found + [(name, table[name]["title"]) for name in evaluation.estimators]

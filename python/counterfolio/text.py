@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import html
 import math
+import re
 import unicodedata
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -27,6 +28,26 @@ def suggest(name: object, known: Iterable[str]) -> str:
         return "did you mean " + " or ".join(f'"{n}"' for n in near) + "?"
     shown = ", ".join(f'"{n}"' for n in names[:20])
     return f"there is {shown}{', ...' if len(names) > 20 else ''}" if names else "there is none"
+
+
+def quoted(name: str) -> str:
+    """Name a policy in a sentence, in quotes where it would not be seen as one word."""
+    return name if re.fullmatch(r"[\w.+-]+", name) else f'"{name}"'
+
+
+def percent(x: float | None, digits: int = 1) -> str:
+    """Format a share; nothing for a missing one."""
+    if x is None:
+        return ""
+    least = 10.0**-digits
+    return f"<{least:g} %" if 0 < 100 * x < least / 2 else f"{100 * x:.{digits}f} %"
+
+
+def chance(p: float) -> str:
+    """Format a probability that rests on an approximation: never 0 or 100 %."""
+    if math.isnan(p):
+        return ""
+    return ">99.9 %" if p > 0.9995 else "<0.1 %" if p < 0.0005 else percent(p)
 
 
 def plural(count: int, noun: str) -> str:
@@ -77,14 +98,20 @@ def width_of(text: str) -> int:
 
 
 def cut(text: str, width: int) -> str:
-    """Cut a text to a width, with an ellipsis where something was lost, and keep it on one line."""
+    """Cut a text to a width and keep it on one line; an ellipsis stands where something was lost.
+
+    The end stays, by which names that begin alike can be told apart.
+    """
     if not text.isprintable():
         text = "".join(c if c.isprintable() else " " for c in text)
     if width_of(text) <= width:
         return text
-    while width_of(text) > width - 1:
-        text = text[:-1]
-    return text + "…"
+    head, tail = text, text[-((width - 1) // 3) :] if width > 3 else ""
+    while width_of(tail) > (width - 1) // 3:
+        tail = tail[1:]
+    while width_of(head) > width - 1 - width_of(tail):
+        head = head[:-1]
+    return f"{head}…{tail}"
 
 
 def text_table(columns: Sequence[Column], width: int = WIDTH) -> str:

@@ -19,10 +19,10 @@ from counterfolio.findings import SEVERITIES, Finding, Summary, basic_findings, 
 from counterfolio.rows import row_findings
 from counterfolio.segments import BY_SEGMENT, OVER_TIME, Returns, by_segment, over_time
 from counterfolio.sources import column_values, take
-from counterfolio.text import Column, html_table, number, plural, text_table, wrap
+from counterfolio.text import Column, html_table, number, percent, plural, text_table, wrap
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 #: Actions, and values of a segment column, that are printed.
 SHOWN = 8
 VALUES_SHOWN = 3
+FEW_VALUES = 6
 BARS = "▁▂▃▄▅▆▇█"
 
 
@@ -143,18 +144,21 @@ class LogReport:
             columns = [
                 Column("action", t["action"].to_list(), left=True),
                 Column("rows", [f"{x:,}" for x in t["n_rows"]]),
-                Column("share", [f"{x:.2%}" for x in t["share"]]),
+                Column("share", [percent(x, 2) for x in t["share"]]),
                 Column("propensity", [number(x, 3) for x in t["mean_propensity"]]),
                 Column("sum 1/b : n", [number(x, 4) for x in t["inverse_mean"]]),
                 Column("z", [number(None if x is None else round(x, 1), 3) for x in t["z"]]),
             ]
-            caption = f"{plural(len(self.actions), 'action')}{rest} (sum 1/b : n should be 1)"
+            weighed = " (sum 1/b : n should be 1)" if t["inverse_mean"].is_not_null().any() else ""
+            caption = f"{plural(len(self.actions), 'action')}{rest}{weighed}"
             tables.append((caption, [c for c in columns if any(c.cells)]))
         if len(self.by_segment):
             names = self.by_segment["column"].to_list()
-            commonest = [i for i, name in enumerate(names) if i - names.index(name) < VALUES_SHOWN]
-            t = take(self.by_segment, np.array(commonest))
-            rest = f", the {VALUES_SHOWN} commonest values" if len(t) < len(self.by_segment) else ""
+            few = [i for i, n in enumerate(names) if names.count(n) <= FEW_VALUES]
+            commonest = [i for i, n in enumerate(names) if i - names.index(n) < VALUES_SHOWN]
+            t = take(self.by_segment, np.array(sorted({*few, *commonest})))
+            rest = f" ({VALUES_SHOWN} commonest values where there are more than {FEW_VALUES})"
+            rest = rest if len(t) < len(self.by_segment) else ""
             columns = [
                 Column("column", t["column"].to_list(), left=True),
                 Column("value", t["value"].to_list(), left=True),
@@ -173,10 +177,10 @@ class LogReport:
             step = (high - low) / (len(BARS) - 1)
             bars = "".join(BARS[round((m - low) / step) if step > 0 else 0] for m in means)
             first, last = self.over_time["first"][0], self.over_time["last"][-1]
-            error = number(self.over_time["standard_error"][0], 2)
+            error = number(max(self.over_time["standard_error"]), 2)
             lines.append(
                 f"Mean return from {first} to {last}: {bars} ({number(low, 3)} to "
-                f"{number(high, 3)}, standard error of each {error})"
+                f"{number(high, 3)}, standard errors up to {error})"
             )
         lines.append("Checked: " + "; ".join(self.checks) + ".")
         found = [f"{f.severity}: {f.message}; {f.advice}." for f in self.findings]
@@ -235,7 +239,7 @@ def report(
             "max": int(lengths.max()),
         },
         summaries=[reward] if propensity is None else [reward, propensity],
-        checks=_checks(log),
+        checks=_checks(log, probs),
         findings=sorted(findings, key=lambda f: SEVERITIES.index(f.severity)),
         actions=table,
         over_time=slices,
@@ -243,7 +247,7 @@ def report(
     )
 
 
-def _checks(log: LoggedData) -> list[str]:
+def _checks(log: LoggedData, policies: Collection[str]) -> list[str]:
     roles = log.roles
     checks = ["no action is missing", "every reward is finite"]
     if log._propensity is not None:
@@ -255,4 +259,7 @@ def _checks(log: LoggedData) -> list[str]:
         checks.append("timesteps increase within every episode")
     if roles["terminated"] is not None or roles["truncated"] is not None:
         checks.append("no episode goes on after its end")
+    if policies:
+        bound = "in [0, 1]" if roles["action_type"] == "discrete" else "0 or more"
+        checks.append(f"every probability of {plural(len(policies), 'policy')} is {bound}")
     return checks

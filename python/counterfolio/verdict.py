@@ -21,8 +21,9 @@ class Limits:
         Below so many episodes, at any step.
     effective_share
         Below this share of all episodes.
-    pareto_k
-        Above this shape of the weights' tail.
+    pareto_k, pareto_share
+        Above this shape of the weights' tail, where one episode has more than this share of the
+        weight: a fit to bounded weights can be steep without any of them mattering.
     z
         More standard errors between the mean weight and 1, at any step.
     max_weight_share
@@ -34,6 +35,7 @@ class Limits:
     effective_sample_size: float
     effective_share: float
     pareto_k: float
+    pareto_share: float = 0.0
     z: float | None = None
     max_weight_share: float | None = None
     unsupported_mass: float | None = None
@@ -41,7 +43,14 @@ class Limits:
 
 #: The one table of constants, the graver verdict first.
 LIMITS: dict[Verdict, Limits] = {
-    "do not trust": Limits(effective_sample_size=100, effective_share=0.01, pareto_k=0.7, z=4),
+    "do not trust": Limits(
+        effective_sample_size=100,
+        effective_share=0.01,
+        pareto_k=0.7,
+        pareto_share=0.01,
+        z=4,
+        max_weight_share=0.5,
+    ),
     "with care": Limits(
         effective_sample_size=1000,
         effective_share=0.1,
@@ -50,6 +59,19 @@ LIMITS: dict[Verdict, Limits] = {
         unsupported_mass=0.01,
     ),
 }
+#: A mean weight this near to 1 is rounding of the propensities, however sure.
+NEGLIGIBLE = 0.01
+#: A mean above 1 must also be worth so much evidence, a chance of 1 in 10^4 at most: with nearly
+#: constant weights z alone accuses sound logs.
+EVIDENCE = 4.0
+#: Weights up to so many times their mean have no tail that matters.
+TAME = 10.0
+
+
+def is_alarm(mean: float, z: float, evidence: float) -> bool:
+    """Whether a mean weight is wrong by more than chance, and by more than rounding."""
+    limit = LIMITS["do not trust"].z or math.inf
+    return abs(mean - 1) > NEGLIGIBLE and (z < -limit or (z > limit and evidence > EVIDENCE))
 
 
 @dataclass(frozen=True)
@@ -62,8 +84,9 @@ class Evidence:
         Of the log.
     effective_sample_size, step
         The smallest over steps, and the first step that has it.
-    mean_weight, z, z_step
-        Where the mean weight is the most standard errors from 1; NaN for a single episode.
+    mean_weight, z, evidence, z_step
+        Where the mean weight is the most standard errors from 1, of the steps where that is an
+        alarm if there are any; NaN for a single episode.
     pareto_k
         NaN where there is no tail to fit.
     max_weight_share
@@ -80,12 +103,18 @@ class Evidence:
     n_steps: int
     mean_weight: float
     z: float
+    evidence: float
     z_step: int
     pareto_k: float
     max_weight_share: float | None
     unsupported_mass: float | None
     unsupported_basis: str | None
     has_model: bool
+
+    @property
+    def alarm(self) -> bool:
+        """Whether the mean weight is wrong."""
+        return is_alarm(self.mean_weight, self.z, self.evidence)
 
 
 def judge(evidence: Evidence) -> tuple[Verdict, str, str | None]:
@@ -104,14 +133,15 @@ def judge(evidence: Evidence) -> tuple[Verdict, str, str | None]:
 def _reasons(e: Evidence, limits: Limits) -> list[str]:
     """Every limit that is passed, in words, what is gravest first."""
     found = []
-    if limits.z is not None and abs(e.z) > limits.z:
+    if limits.z is not None and e.alarm:
         at = f" at step {e.z_step}" if e.n_steps > 1 else ""
         found.append(
             f"mean weight {number(e.mean_weight)}{at} where 1 is expected (z {e.z:.3g}): "
             + (
                 "wrong propensities, or columns joined to the wrong rows"
                 if e.z > 0
-                else "the log does not show part of what the policy does"
+                else "the log shows too little of what the policy does, or propensities are too "
+                "large"
             )
         )
         if e.z < 0 and e.unsupported_mass:
@@ -125,7 +155,7 @@ def _reasons(e: Evidence, limits: Limits) -> list[str]:
             f"ESS {count(size)}{at}, below {100 * limits.effective_share:g} % of "
             f"{plural(e.n_episodes, 'episode')}"
         )
-    if e.pareto_k > limits.pareto_k:
+    if _is_heavy(e, limits):
         found.append(
             f"Pareto k {e.pareto_k:.2f} above {limits.pareto_k:g}: rare weights, larger than any "
             "seen, may decide the value"
@@ -137,41 +167,65 @@ def _reasons(e: Evidence, limits: Limits) -> list[str]:
     return found
 
 
+def _is_heavy(e: Evidence, limits: Limits) -> bool:
+    """Whether the weights have a tail that matters."""
+    share = e.max_weight_share or 0
+    least = max(TAME / e.n_episodes, limits.pareto_share)
+    return e.pareto_k > limits.pareto_k and share > least
+
+
+def _times(factor: float) -> str:
+    return f"{factor:.2g} times" if factor < 99.5 else f"{factor:,.0f} times"
+
+
 def _unsupported(mass: float, e: Evidence) -> str:
     return f"{100 * mass:.2g} % of its probability is on {e.unsupported_basis}"
 
 
 def _advice(e: Evidence, limits: Limits) -> str:
     """Say what would help, and how much of it."""
-    if limits.z is not None and e.z > limits.z:
+    if limits.z is not None and e.alarm and e.z > 0:
         return (
             "check how propensities and probabilities were logged and joined (see the log's "
             "report): no estimator mends wrong weights"
         )
     dr = "compare with dr and sndr" if e.has_model else "add a Q-model (q and v) and use dr or sndr"
-    if limits.z is not None and e.z < -limits.z:
+    if limits.z is not None and e.alarm:
         return (
-            "check that its probabilities sum to 1; if they do, log with more exploration, or keep "
-            f"the policy to what the log shows: beyond that only a model can speak ({dr})"
+            "check that propensities are those of the logged actions (see the log's report) and "
+            "that its probabilities sum to 1; if so, log with more exploration, or keep the policy "
+            f"to what the log shows: beyond that only a model can speak ({dr})"
         )
     words = []
     size, wanted = e.effective_sample_size, limits.effective_sample_size
-    tame = math.isnan(e.pareto_k) or e.pareto_k <= LIMITS["do not trust"].pareto_k
-    if 0 < size < wanted and tame:
+    thin = size < limits.effective_share * e.n_episodes
+    giant = limits.max_weight_share is not None and (
+        (e.max_weight_share or 0) > limits.max_weight_share
+    )
+    heavy = _is_heavy(e, limits)
+    if giant:
+        words.append(
+            "look at the episodes that carry the weight (diagnostics.largest): is their propensity "
+            "right?"
+        )
+    if thin and size > 0:
+        words.append(
+            f"more data alike would not help: the ESS stays near {100 * size / e.n_episodes:.2g} % "
+            "of the episodes"
+        )
+    elif 0 < size < wanted and not heavy and not giant:
         factor = wanted / size
         needed = float(f"{factor * e.n_episodes:.2g}")
         words.append(
-            f"more data: about {needed:,.0f} episodes ({factor:.2g} times as many) logged alike "
-            f"would bring the ESS to {wanted:g}"
+            f"more data: at least about {needed:,.0f} episodes ({_times(factor)} as many) logged "
+            f"alike would bring the ESS to {wanted:g}"
         )
-    heavy = e.pareto_k > limits.pareto_k or size < limits.effective_share * e.n_episodes
-    share = limits.max_weight_share
-    if heavy or size == 0 or (share is not None and (e.max_weight_share or 0) > share):
+    if heavy or thin or giant:
         words.append(
             "clip the weights (prob = min(prob, 10 × propensity)) and see whether the value "
             "moves, at the price of bias"
         )
     words.append(dr)
-    if heavy:
+    if heavy or thin:
         words.append("or test a policy nearer to the behavior policy, such as a mixture of the two")
     return "; ".join(words)

@@ -124,8 +124,10 @@ def evaluate(
 ) -> None:
     """Evaluate policies."""
     run, kind = _start(locals())
-    if run.report is None and (title or truth):
-        raise wrong(f"{'--truth' if truth else '--title'} is for the report; add --report FILE")
+    if run.report is None:
+        for name, value in (("truth", truth), ("title", title), ("k", k)):
+            if value:
+                raise wrong(f"--{name} is for the report; add --report FILE")
     if run.report is not None:
         _check_report_extra()
     true = read_truth(run.truth)
@@ -194,8 +196,8 @@ def report_(
 ) -> None:
     """Write a report."""
     _check_report_extra()
-    output.check_target(out)
     run = config.gather({"log": saved, "truth": truth}, None)
+    output.check_targets({"report": out}, inputs.files_read(run))
     source = inputs.find_log(run)
     if not inputs.is_evaluation(source):
         raise wrong(f'"{saved}" is no saved evaluation; make one with evaluate --save')
@@ -210,13 +212,15 @@ BESIDE_SAVED = {"log", "estimator", "score", "k", "format", "output_", "config_"
 
 def _start(given: dict[str, Any]) -> tuple[Run, str]:
     """Make the run of what a command was given; raise for what could not be written later."""
-    if given["save_config"] is not None:
-        output.check_target(given["save_config"])
     names = {"output_": "output"}
     apart = ("config_", "save_config")
     options = {names.get(name, name): value for name, value in given.items() if name not in apart}
     run = config.gather(options, given["config_"])
-    return run, output.check(run)
+    kind = output.check(run)
+    targets = {name: getattr(run, name) for name in ("report", "save", "output")}
+    targets["save_config"] = given["save_config"]
+    output.check_targets(targets, inputs.files_read(run))
+    return run, kind
 
 
 def _finish(result: output.Result, kind: str, run: Run, save_config: str | None) -> None:

@@ -132,9 +132,12 @@ def read_truth(truth: dict[str, float] | str) -> dict[str, float] | None:
                 f'--truth: "{truth}" has no column "{name}"; it needs the columns "policy" and '
                 '"value"'
             )
-    if not frame["value"].dtype.is_numeric() or not frame["value"].is_finite().all():
+    values = frame["value"]
+    if not values.dtype.is_numeric() or values.null_count() or not values.is_finite().all():
         raise wrong(f'--truth: column "value" of "{truth}" must hold finite numbers alone')
+    if frame["policy"].null_count():
+        raise wrong(f'--truth: column "policy" of "{truth}" has a row without a name; name it')
     names = [str(name) for name in frame["policy"]]
     if len(set(names)) < len(names):
         raise wrong(f'--truth: column "policy" of "{truth}" names a policy twice; drop one')
-    return dict(zip(names, map(float, frame["value"]), strict=True))
+    return dict(zip(names, map(float, values), strict=True))

@@ -12,9 +12,10 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from counterfolio.arguments import is_number, is_whole
 from counterfolio.cli.candidates import INPUTS, parse_policies, parse_truth
 from counterfolio.cli.failure import wrong
-from counterfolio.files import check_folder, write_text
+from counterfolio.files import write_text
 from counterfolio.policies import BEHAVIOR
 from counterfolio.text import suggest
 
@@ -108,6 +109,9 @@ def gather(given: Mapping[str, Any], config: str | None) -> Run:
         If an option has no meaning, or the file cannot be read or has an unknown key.
     """
     used = {name: value for name, value in given.items() if is_given(value)}
+    for name, value in used.items():
+        if value == "":
+            raise wrong(f"{'the log' if name == 'log' else _option(name)} is empty; name one")
     if "policy" in used:
         used["policies"] = parse_policies(used.pop("policy"))
     if "truth" in used:
@@ -115,6 +119,8 @@ def gather(given: Mapping[str, Any], config: str | None) -> Run:
     if "estimators" in used:
         names = ",".join(used["estimators"]).split(",")
         used["estimators"] = [name.strip() for name in names if name.strip()]
+        if not used["estimators"]:
+            raise wrong("--estimators is empty; name some, as in --estimators sntis,dr")
     if "propensity" in used and "no_propensity" in used:
         raise wrong("--propensity and --no-propensity contradict each other; drop one")
     run = Run() if config is None else load(config)
@@ -129,6 +135,10 @@ def gather(given: Mapping[str, Any], config: str | None) -> Run:
             "give it another name"
         )
     return run
+
+
+def _option(name: str) -> str:
+    return "--" + name.replace("_", "-")
 
 
 def load(config: str) -> Run:
@@ -188,7 +198,7 @@ def _checked(config: str, name: str, value: Any) -> Any:
     if name == "truth":
         if isinstance(value, str):
             return value
-        if not isinstance(value, dict) or not all(map(_is_number, value.values())):
+        if not isinstance(value, dict) or not all(map(is_number, value.values())):
             raise refuse("the path of a table, or a table of numbers: [truth]")
         return {key: float(number) for key, number in value.items()}
     if name in LISTS:
@@ -198,11 +208,11 @@ def _checked(config: str, name: str, value: Any) -> Any:
             raise refuse("a list of names")
         return values
     if name in NUMBERS:
-        if not _is_number(value):
+        if not is_number(value):
             raise refuse("a number")
         return float(value)
     if name in WHOLE:
-        if not isinstance(value, int) or isinstance(value, bool):
+        if not is_whole(value):
             raise refuse("a whole number")
         return value
     if name == "no_propensity":
@@ -212,10 +222,6 @@ def _checked(config: str, name: str, value: Any) -> Any:
     if not isinstance(value, str):
         raise refuse("text")
     return value
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _policies(config: str, value: object) -> Policies:
@@ -253,7 +259,6 @@ def _beside(folder: Path, written: str) -> str:
 def save(run: Run, config: str) -> None:
     """Write a run that `load` reads; the file appears whole or not at all."""
     path = Path(config)
-    check_folder(path)
     lines: list[str] = []
     tables = [f"\n[{COLUMNS_TABLE}]"]
     for name in NAMES:

@@ -18,7 +18,7 @@ from counterfolio.cli.candidates import as_columns, escape
 from counterfolio.cli.config import COLUMNS, is_given
 from counterfolio.cli.failure import wrong
 from counterfolio.dense import check_dense
-from counterfolio.exceptions import InvalidLogError, InvalidPolicyError
+from counterfolio.exceptions import CounterfolioError, InvalidLogError, InvalidPolicyError
 from counterfolio.files import METADATA_KEY
 from counterfolio.reading import Source, find
 from counterfolio.text import plural, suggest
@@ -56,6 +56,18 @@ def find_log(run: Run) -> Source:
         return find(path, run.input_format)
     except InvalidLogError as error:
         raise wrong(str(error)) from error
+
+
+def files_read(run: Run) -> list[Path]:
+    """List the files that a run reads, as far as they are there; reading says what is missing."""
+    if run.log in (None, "-"):
+        found = []
+    else:
+        try:
+            found = list(find_log(run).files)
+        except CounterfolioError:
+            found = []
+    return [*found, Path(run.truth)] if isinstance(run.truth, str) else found
 
 
 def saved_with(source: Source) -> dict[str, Any]:
@@ -121,7 +133,9 @@ def open_log(run: Run, *, every_column: bool) -> tuple[cf.LoggedData, Run]:
 
 def _filled(run: Run) -> Run:
     """Name the usual columns where no option names one."""
-    used: dict[str, Any] = {name: getattr(run, name) or name for name in USUAL}
+    used: dict[str, Any] = {
+        name: name if getattr(run, name) is None else getattr(run, name) for name in USUAL
+    }
     if run.no_propensity or (run.action_probs is not None and run.propensity is None):
         used["propensity"] = None
     return replace(run, **used)
@@ -248,6 +262,10 @@ def estimate(run: Run, *, every_column: bool) -> tuple[cf.Evaluation, Run]:
         If the data are refused.
     """
     if not run.policies:
+        if is_evaluation(find_log(run)):
+            raise wrong(
+                f'"{run.log}" is a saved evaluation; rank and report take it, or name a log'
+            )
         raise wrong("no policies; name each with --policy NAME=COLUMN, as in --policy new=p_new")
     names = _estimators(run)
     log, run = open_log(run, every_column=every_column)

@@ -17,10 +17,39 @@ Text = str | None
 Texts = list[str] | None
 
 
-def _option(name: str, panel: str, metavar: str, text: str) -> Any:
+def _option(name: str, panel: str, metavar: str, text: str, **further: Any) -> Any:
     return typer.Option(
-        f"--{name}", metavar=metavar, help=text, rich_help_panel=panel, show_default=False
+        f"--{name}",
+        metavar=metavar,
+        help=text,
+        rich_help_panel=panel,
+        show_default=False,
+        **further,
     )
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        point = text.replace(",", ".", 1)
+        hint = f"write {point}" if "," in text and _is_float(point) else "write one, as in 0.95"
+        raise typer.BadParameter(f'"{text}" is no number; {hint}') from None
+
+
+def _is_float(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _whole(text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise typer.BadParameter(f'"{text}" is no whole number; write one, as in 3') from None
 
 
 def _flag(name: str, panel: str, text: str) -> Any:
@@ -140,7 +169,9 @@ Time = Annotated[
 ]
 Gamma = Annotated[
     float | None,
-    _option("gamma", ESTIMATION, "NUMBER", "Discount factor in (0, 1]. Default: 1."),
+    _option(
+        "gamma", ESTIMATION, "NUMBER", "Discount factor in (0, 1]. Default: 1.", parser=_number
+    ),
 ]
 Estimators = Annotated[
     Texts,
@@ -155,7 +186,13 @@ Estimators = Annotated[
 Interval = Annotated[Text, _option("interval", ESTIMATION, "KIND", "normal (default) or t.")]
 ConfidenceLevel = Annotated[
     float | None,
-    _option("confidence-level", ESTIMATION, "LEVEL", "Of the intervals. Default: 0.95."),
+    _option(
+        "confidence-level",
+        ESTIMATION,
+        "LEVEL",
+        "Of the intervals. Default: 0.95.",
+        parser=_number,
+    ),
 ]
 Alternative = Annotated[
     Text,
@@ -168,7 +205,7 @@ Alternative = Annotated[
 ]
 NumThreads = Annotated[
     int | None,
-    _option("num-threads", ESTIMATION, "NUMBER", "Default: the cores there are."),
+    _option("num-threads", ESTIMATION, "NUMBER", "Default: the cores there are.", parser=_whole),
 ]
 Estimator = Annotated[
     Text,
@@ -191,11 +228,23 @@ Score = Annotated[
 ]
 K = Annotated[
     int | None,
-    _option("k", RANKING, "NUMBER", "Size of the shortlist. Default: 3, or fewer policies."),
+    _option(
+        "k",
+        RANKING,
+        "NUMBER",
+        "Size of the shortlist. Default: 3, or fewer policies.",
+        parser=_whole,
+    ),
 ]
 KOfReport = Annotated[
     int | None,
-    _option("k", OUTPUT, "NUMBER", "Size of the report's shortlist. Default: 3, or fewer."),
+    _option(
+        "k",
+        OUTPUT,
+        "NUMBER",
+        "Size of the report's shortlist. Default: 3, or fewer.",
+        parser=_whole,
+    ),
 ]
 Report = Annotated[
     Text,

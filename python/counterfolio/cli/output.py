@@ -18,7 +18,7 @@ from counterfolio.files import check_folder, write_text, write_whole
 from counterfolio.text import suggest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Mapping
 
     import polars as pl
 
@@ -62,7 +62,7 @@ def check(run: Run) -> str:
     Raises
     ------
     InvalidArgumentError
-        If there is no such format or folder, or Parquet would go to a terminal.
+        If there is no such format, or Parquet would go to a terminal.
     """
     kind = run.format
     if kind is None:
@@ -70,9 +70,13 @@ def check(run: Run) -> str:
         kind = ending if ending in FORMATS else "table"
     if kind not in FORMATS:
         raise wrong(f'--format: unknown format "{kind}"; {suggest(kind, FORMATS)}')
-    for name in ("output", "report", "save"):
-        if (path := getattr(run, name)) is not None:
-            check_target(path)
+    if run.format is None and kind == "table" and run.output is not None:
+        ending = Path(run.output).suffix
+        if ending and ending != ".txt":
+            raise wrong(
+                f'--output: "{ending}" is no format that can be written; end it in .txt, .json, '
+                ".csv or .parquet, or add --format"
+            )
     if run.output is None:
         if sys.stdout is None:
             raise wrong("standard output is closed; name a file with --output")
@@ -81,11 +85,38 @@ def check(run: Run) -> str:
     return kind
 
 
-def check_target(path: str) -> None:
-    """Raise unless a file can be made there."""
-    check_folder(Path(path))
-    if Path(path).is_dir():
-        raise wrong(f'"{path}" is a folder; name a file in it')
+#: Endings that a written file may have, by the option that names it; others would mislead.
+ENDINGS = {"report": (".html", ".htm"), "save": (".parquet", ".pq"), "save_config": (".toml",)}
+
+
+def check_targets(targets: Mapping[str, str | None], inputs: Iterable[Path]) -> None:
+    """Raise unless each file can be made, is none that is read, and no two are the same.
+
+    Parameters
+    ----------
+    targets
+        Name of an option -> the path that it gave.
+    inputs
+        What is read.
+    """
+    read = {path.resolve() for path in inputs}
+    seen: dict[Path, str] = {}
+    for name, path in targets.items():
+        if path is None:
+            continue
+        option = f"--{name.replace('_', '-')}"
+        found = Path(path)
+        check_folder(found)
+        if name in ENDINGS and found.suffix and found.suffix.lower() not in ENDINGS[name]:
+            raise wrong(f'{option} writes {ENDINGS[name][0]}, not "{found.suffix}"; name it so')
+        if found.exists() and not found.is_file():
+            continue  # a device or a pipe may be named twice
+        place = found.resolve()
+        if place in read:
+            raise wrong(f'{option} would overwrite "{path}", which is read; name another file')
+        if place in seen:
+            raise wrong(f'{seen[place]} and {option} both write "{path}"; name two files')
+        seen[place] = option
 
 
 def emit(result: Result, kind: str, path: str | None) -> None:

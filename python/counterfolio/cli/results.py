@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from counterfolio.cli.output import Result
-from counterfolio.text import Column, aligned, number, text_table, wrap
+from counterfolio.summary import DOUBTED, names
+from counterfolio.text import Column, aligned, chance, number, text_table, wrap
 
 if TYPE_CHECKING:
     import counterfolio as cf
@@ -41,8 +42,16 @@ def of_evaluation(evaluation: cf.Evaluation) -> Result:
             "settings": evaluation.settings,
         }
 
+    def text() -> list[str]:
+        blocks = [repr(evaluation), repr(evaluation.diagnostics)]
+        found = [f for f in evaluation.log_report.findings if f.severity == "serious"]
+        if found:
+            lines = [wrap(f"serious: {f.message}; {f.advice}.") for f in found]
+            blocks.append("\n".join(["The log itself is in doubt:", *lines]))
+        return blocks
+
     return Result(
-        text=lambda: [repr(evaluation), repr(evaluation.diagnostics)],
+        text=text,
         record=record,
         frame=lambda: evaluation.estimates,
         write_parquet=evaluation.to_parquet,
@@ -63,10 +72,16 @@ def of_ranking(evaluation: cf.Evaluation, run: Run) -> Result:
     compared = evaluation.compare(estimator=estimator)
     rows = evaluation.rows(estimator)
     verdicts = evaluation.diagnostics.table.select("policy", "verdict")
-    k = run.k
-    if k is None:
-        k = min(SHORTLIST, sum(math.isfinite(value) for value in rows["value"]))
-    shortlist = evaluation.portfolio(k, estimator, score) if k or run.k is not None else None
+    doubted = verdicts.filter(pl.col("verdict") == DOUBTED)["policy"].to_list()
+    among = [p for p in evaluation.policies if p not in doubted]
+    finite = sum(
+        math.isfinite(v) for p, v in zip(rows["policy"], rows["value"], strict=True) if p in among
+    )
+    k = min(SHORTLIST, finite) if run.k is None else run.k
+    if run.k is not None and not 1 <= run.k <= len(evaluation.policies):
+        evaluation.portfolio(run.k, estimator, score)  # says what k may be
+    k = min(k, len(among))
+    shortlist = evaluation.portfolio(k, estimator, score, among) if k else None
     listed = [] if shortlist is None else shortlist.policies
     table = (
         ranked.join(rows.drop("estimator", "n_episodes"), on="policy", maintain_order="left")
@@ -106,10 +121,11 @@ def of_ranking(evaluation: cf.Evaluation, run: Run) -> Result:
         ]
         if notes:
             blocks.append("\n".join(wrap(said) for said in notes))
+        left = f"Left out, since not to be trusted: {names(doubted)}. " if doubted else ""
         if shortlist is None:
-            blocks.append("No shortlist: no policy has a defined estimate.")
+            blocks.append(wrap(f"{left}No shortlist: no policy has an estimate to rely on."))
         else:
-            blocks.append(f"Shortlist of {k}\n{wrap(shortlist.reason)}")
+            blocks.append(f"Shortlist of {k}\n{wrap(left + shortlist.reason)}")
         return blocks
 
     def record() -> dict[str, Any]:
@@ -123,6 +139,7 @@ def of_ranking(evaluation: cf.Evaluation, run: Run) -> Result:
             if shortlist is None
             else {
                 "k": k,
+                "left_out": doubted,
                 **{name: getattr(shortlist, name) for name in fields},
                 "reason": shortlist.reason,
             },
@@ -154,5 +171,5 @@ def _compared(rows: pl.DataFrame, interval: str) -> list[Column]:
         Column("difference", [show(x) for x in rows["difference"]]),
         Column("std. error", [show(x) for x in errors]),
         Column(interval, [f"{show(a)} to {show(b)}" for a, b in bounds]),
-        Column("P(better)", ["" if math.isnan(p) else f"{p:.3f}" for p in rows["p_better"]]),
+        Column("P(better)", [chance(p) for p in rows["p_better"]]),
     ]

@@ -11,9 +11,17 @@
 //!                         m_t = sum c r_t / sum c: the step's part of `snpdis`' influence values
 //! ```
 //!
-//! and over the final weights w_{T-1} the shares, a histogram and Pareto k ([`crate::pareto`]).
+//! and over the final weights w_{T-1} the shares, a histogram ([`crate::final_weights`]) and Pareto k
+//! ([`crate::pareto`]).
+//!
+//! Where z is large, a mean above 1 is also put to a test that holds for any number of episodes and
+//! any weights: the capital of a gambler who bets on it. If E c <= 1, the product of 1 + l (c_i - 1)
+//! over independent episodes has a mean of at most 1 for each stake l in [0, 1], so its average over
+//! some stakes exceeds x with a probability of at most 1 / x (Ville 1939; Waudby-Smith & Ramdas 2024).
+//! z alone, with nearly constant weights and rare zeros, calls sound logs wrong.
 
 use crate::error::Result;
+use crate::final_weights::{Bin, histogram, largest, shares};
 use crate::pareto::pareto_k;
 use crate::pool::Work;
 use crate::registry::Estimator;
@@ -22,11 +30,10 @@ use crate::terms::basic::Tile;
 use crate::tiles::{Log, Plan, Policy, Scratch};
 use crate::weights::{Extended, Weight, effective_sample_size, mean_weight};
 
-/// Episodes named for carrying most of the weight.
-const LARGEST: usize = 5;
-/// Bins of the histogram to a power of ten, fewer where that would make too many.
-const BINS_PER_DECADE: f64 = 5.0;
-const MOST_BINS: f64 = 60.0;
+/// From here on a mean weight is put to the gambler's test.
+pub const LARGE_Z: f64 = 4.0;
+/// The gambler's stakes, each below 1.
+const STAKES: [f64; 7] = [0.01, 0.03, 0.1, 0.3, 0.6, 0.9, 0.97];
 
 /// One step of all episodes.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -41,17 +48,8 @@ pub struct StepDiagnosis {
     pub z: f64,
     /// Share of the influence on the value; NaN where no step has any.
     pub influence_share: f64,
-}
-
-/// A bin of the histogram of w_{T-1} / mean; `low` = `high` = 0 counts the weights that are 0.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Bin {
-    /// Lower edge, inclusive.
-    pub low: f64,
-    /// Upper edge, exclusive but for the last bin.
-    pub high: f64,
-    /// Episodes in it.
-    pub episodes: usize,
+    /// Logarithm to base 10 of the gambler's capital, where z is above [`LARGE_Z`]; else 0.
+    pub evidence: f64,
 }
 
 /// Everything found of one policy.
@@ -204,7 +202,15 @@ pub fn diagnose(log: &Log, policy: &Policy, gamma: f64, work: &Work) -> Result<D
             mean_weight: mean,
             z,
             influence_share: influence,
+            evidence: 0.0,
         });
+    }
+    if steps.iter().any(|s| s.z > LARGE_Z) {
+        for (step, evidence) in steps.iter_mut().zip(plan.wager(horizon, work)?) {
+            if step.z > LARGE_Z {
+                step.evidence = evidence;
+            }
+        }
     }
     let shares = shares(&weights.last);
     Ok(Diagnosis {
@@ -318,6 +324,70 @@ impl Plan<'_> {
         Ok(parts.iter().map(share).collect())
     }
 
+    /// Logarithm to base 10 of the capital of one who bets, at each step, that weights are above 1.
+    fn wager(&self, horizon: usize, work: &Work) -> Result<Vec<f64>> {
+        type Logs = [f64; STAKES.len()];
+        /// Of the steps, and of what ended after so many.
+        type Capital = (Vec<Logs>, Vec<Logs>);
+        /// What a weight of w brings beyond a weight of 0.
+        fn bet<W: Weight>(capital: &mut Logs, w: W) {
+            for (capital, stake) in capital.iter_mut().zip(STAKES) {
+                *capital += (stake / (1.0 - stake) * w.scaled(0)).ln_1p();
+            }
+        }
+        fn add<W: Weight>(tile: &Tile, (steps, ended): &mut Capital) -> bool {
+            walk(
+                tile,
+                |(t, _), w: W| bet(&mut steps[t], w),
+                |length, w: W| bet(&mut ended[length], w),
+            )
+        }
+        let room = |longest| {
+            let zeros = |n| vec![[0.0; STAKES.len()]; n];
+            (zeros(longest), zeros(longest + 1))
+        };
+        let mut total = room(horizon);
+        self.each_block(
+            work,
+            |longest, tile, sums: &mut Option<Capital>| {
+                Ok(add::<f64>(tile, sums.get_or_insert_with(|| room(longest))))
+            },
+            |longest, tile, sums: &mut Option<Capital>| {
+                Ok(add::<Extended>(
+                    tile,
+                    sums.get_or_insert_with(|| room(longest)),
+                ))
+            },
+            |narrow, wide| {
+                let Some((steps, ended)) = wide.or(narrow) else {
+                    return;
+                };
+                for (a, b) in [(&mut total.0, steps), (&mut total.1, ended)] {
+                    for (a, b) in a.as_flattened_mut().iter_mut().zip(b.as_flattened()) {
+                        *a += b;
+                    }
+                }
+            },
+        )?;
+        let n = self.log.episodes.len() as f64;
+        // If every weight were 0.
+        let mut held = STAKES.map(|stake| n * (1.0 - stake).ln());
+        let capital = total.0.iter().zip(&total.1).map(|(step, ended)| {
+            for (a, b) in held.iter_mut().zip(ended) {
+                *a += b;
+            }
+            let logs: Vec<f64> = step.iter().zip(held).map(|(a, b)| a + b).collect();
+            let top = logs.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+            let mean = logs.iter().map(|x| (x - top).exp()).sum::<f64>() / logs.len() as f64;
+            if top.is_finite() {
+                (top + mean.ln()) / std::f64::consts::LN_10
+            } else {
+                top
+            }
+        });
+        Ok(capital.collect())
+    }
+
     /// Runs each block in `f64`, once more in the wide representation where that was not enough
     /// (then `wide` is given to `fold`), in the order of the blocks.
     fn each_block<N: Send, X: Send>(
@@ -353,117 +423,5 @@ impl Plan<'_> {
             },
             |(small, large)| fold(small, large),
         )
-    }
-}
-
-/// w / sum w, for weights of any size; all 0 where every weight is.
-fn shares(weights: &[Extended]) -> Vec<f64> {
-    let sum = weights.iter().fold(Extended::ZERO, |a, &b| a.plus(b));
-    let share = |w: &Extended| {
-        if w.is_zero() {
-            0.0
-        } else {
-            // Never 0, so that what is counted as no weight has none.
-            w.ratio(sum).max(f64::MIN_POSITIVE)
-        }
-    };
-    weights.iter().map(share).collect()
-}
-
-/// The episodes with the largest shares, the earlier first where they are equal.
-fn largest(shares: &[f64]) -> Vec<usize> {
-    let mut order: Vec<usize> = (0..shares.len()).filter(|&i| shares[i] > 0.0).collect();
-    let before = |&i: &usize, &j: &usize| shares[j].total_cmp(&shares[i]).then(i.cmp(&j));
-    if order.len() > LARGEST {
-        order.select_nth_unstable_by(LARGEST, before);
-        order.truncate(LARGEST);
-    }
-    order.sort_unstable_by(before);
-    order
-}
-
-/// Bins of equal width on a logarithmic scale, of w / mean w.
-fn histogram(shares: &[f64]) -> Vec<Bin> {
-    let n = shares.len() as f64;
-    let logs: Vec<f64> = shares
-        .iter()
-        .filter(|&&s| s > 0.0)
-        .map(|s| (s * n).log10())
-        .collect();
-    let mut bins = Vec::new();
-    if logs.len() < shares.len() {
-        bins.push(Bin {
-            low: 0.0,
-            high: 0.0,
-            episodes: shares.len() - logs.len(),
-        });
-    }
-    let (min, max) = logs
-        .iter()
-        .fold((f64::INFINITY, f64::NEG_INFINITY), |(a, b), &x| {
-            (a.min(x), b.max(x))
-        });
-    if logs.is_empty() {
-        return bins;
-    }
-    let width = (1.0 / BINS_PER_DECADE).max((max - min) / MOST_BINS);
-    let first = (min / width).floor();
-    let count = (max / width).floor() - first + 1.0;
-    let mut counts = vec![0; count as usize];
-    for x in logs {
-        let at = ((x / width).floor() - first) as usize;
-        counts[at.min(count as usize - 1)] += 1;
-    }
-    let edge = |i: usize| 10.0_f64.powf((first + i as f64) * width);
-    bins.extend(counts.into_iter().enumerate().map(|(i, episodes)| Bin {
-        low: edge(i),
-        high: edge(i + 1),
-        episodes,
-    }));
-    bins
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn shares_of_weights_beyond_f64() {
-        let huge = |x: f64| Extended::new(x, 5000);
-        let found = shares(&[huge(1.0), huge(3.0), Extended::ZERO, Extended::ONE]);
-        assert_eq!(&found[..3], &[0.25, 0.75, 0.0]);
-        assert_eq!(found[3], f64::MIN_POSITIVE);
-    }
-
-    #[test]
-    fn the_largest_come_first_and_ties_in_order() {
-        let found = largest(&[0.1, 0.0, 0.2, 0.2, 0.1, 0.1, 0.1, 0.2]);
-        assert_eq!(found, [2, 3, 7, 0, 4]);
-        assert!(largest(&[0.0, 0.0]).is_empty());
-    }
-
-    #[test]
-    fn every_weight_is_in_one_bin() {
-        let shares: Vec<f64> = (0..1000)
-            .map(|i| {
-                if i % 10 == 0 {
-                    0.0
-                } else {
-                    f64::from(i).exp2()
-                }
-            })
-            .map(|x| x / 1e3)
-            .collect();
-        let bins = histogram(&shares);
-        assert_eq!(bins.iter().map(|b| b.episodes).sum::<usize>(), 1000);
-        assert_eq!(
-            (bins[0].low, bins[0].high, bins[0].episodes),
-            (0.0, 0.0, 100)
-        );
-        assert!(bins.len() <= 63);
-        assert!(bins[1..].windows(2).all(|w| w[0].high == w[1].low));
-        let one = histogram(&[0.5, 0.5]);
-        assert_eq!(one.len(), 1);
-        assert_eq!((one[0].low, one[0].episodes), (1.0, 2));
     }
 }

@@ -13,6 +13,11 @@ const TRUSTED_SHARE: f64 = 0.1;
 const NOTABLE_BIAS: f64 = 0.25;
 /// Standard errors by which the mean weight may differ from 1 before it is called wrong.
 const TRUSTED_Z: f64 = 4.0;
+/// A mean this near to 1 is rounding of the propensities, however sure.
+const NEGLIGIBLE: f64 = 0.01;
+/// So many episodes of weight 0 may be missing by chance: with nearly constant weights and rare zeros
+/// the standard error does not know of them.
+const UNSEEN: f64 = 16.0;
 /// Squares of smaller values may vanish.
 const FAINT: f64 = 1e-140;
 /// Influence values are rescaled where weights leave 2^±300.
@@ -221,7 +226,8 @@ impl Values {
             return None;
         }
         let (mean, z) = mean_weight(last.sum, last.squares, n);
-        if !mean.is_finite() || z.is_nan() || z.abs() <= TRUSTED_Z {
+        let sure = z.abs() > TRUSTED_Z && (mean - 1.0).abs() > NEGLIGIBLE;
+        if !mean.is_finite() || !sure || (mean > 1.0 && (mean - 1.0) * n as f64 <= UNSEEN) {
             return None;
         }
         Some(if mean > 1.0 {

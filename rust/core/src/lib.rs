@@ -12,6 +12,7 @@ pub mod episode;
 pub mod error;
 pub mod estimate;
 pub mod evaluate;
+pub mod final_weights;
 pub mod interval;
 mod lanes;
 mod pairs;

@@ -1,6 +1,7 @@
 //! Diagnostics of one policy's weights.
 
-use counterfolio_core::diagnostics::{Bin, StepDiagnosis, diagnose as run};
+use counterfolio_core::diagnostics::{StepDiagnosis, diagnose as run};
+use counterfolio_core::final_weights::Bin;
 use counterfolio_core::sums::BLOCK;
 use counterfolio_core::tiles::{Log, Policy};
 use numpy::{PyArray1, ToPyArray};
@@ -58,6 +59,7 @@ pub(crate) fn diagnose<'py>(
     out.set_item("mean_weight", step(&|s| s.mean_weight))?;
     out.set_item("z", step(&|s| s.z))?;
     out.set_item("influence_share", step(&|s| s.influence_share))?;
+    out.set_item("evidence", step(&|s| s.evidence))?;
     out.set_item("pareto_k", found.pareto_k)?;
     out.set_item("largest", found.largest)?;
     let bins = |f: &dyn Fn(&Bin) -> f64| found.histogram.iter().map(f).collect::<Vec<_>>();

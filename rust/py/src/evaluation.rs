@@ -32,7 +32,14 @@ pub(crate) fn input<'a>(
         return Ok(None);
     };
     let label = format!("policy \"{policy}\": column \"{}\"", column.field_name());
-    let column = column.numbers(&label).map_err(invalid_policy)?;
+    let column = column.numbers(&label).map_err(|text| {
+        // The likeliest slip of a beginner: the candidate's own actions.
+        let hint = "pass a column of numbers";
+        invalid_policy(text.replace(
+            hint,
+            "wanted is how likely the policy was to take the action that was logged, a number a row",
+        ))
+    })?;
     if column.len() != rows {
         return Err(invalid_policy(format!(
             "{label} has {} rows, but the log has {rows}; pass one value for each logged row",

@@ -10,7 +10,7 @@ use pyo3::prelude::*;
 
 use crate::arrow::PyColumn;
 use crate::enter::alone;
-use crate::exceptions::{internal, invalid_log};
+use crate::exceptions::{internal, invalid_log, invalid_policy};
 
 /// Where the episodes of a log begin and end.
 #[pyclass(frozen, name = "Episodes", module = "counterfolio._core")]
@@ -122,7 +122,8 @@ impl PyEpisodes {
     }
 }
 
-/// Raises `InvalidLogError` unless every value satisfies the rule.
+/// Raises `InvalidLogError`, or for a policy's column `InvalidPolicyError`, unless every value
+/// satisfies the rule.
 #[pyfunction]
 pub(crate) fn check_column(
     py: Python<'_>,
@@ -134,11 +135,16 @@ pub(crate) fn check_column(
         "amount" => Rule::Amount,
         "propensity" => Rule::Propensity,
         "propensity density" => Rule::PropensityDensity,
+        "probability" => Rule::Probability,
+        "density" => Rule::Density,
         "flag" => Rule::Flag,
         other => return Err(internal(&format!("no rule {other}"))),
     };
     let numbers = numbers(column, label)?;
     match alone(py, || rule.violation(&numbers, label))? {
+        Some(text) if matches!(rule, Rule::Probability | Rule::Density) => {
+            Err(invalid_policy(text))
+        }
         Some(text) => Err(invalid_log(text)),
         None => Ok(()),
     }

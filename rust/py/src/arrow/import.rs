@@ -10,7 +10,7 @@ use arrow_array::{ArrayRef, NullArray, make_array};
 use arrow_schema::{DataType, Field};
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
-use pyo3::types::{PyCapsule, PyTuple};
+use pyo3::types::{PyCapsule, PyString, PyTuple};
 
 use crate::enter::caught;
 use crate::exceptions::invalid_log;
@@ -114,8 +114,13 @@ impl Import {
         }
         Err(invalid_log(format!(
             "a {} does not export Arrow data (__arrow_c_stream__ or __arrow_c_array__); pass a \
-             polars, pyarrow or pandas table, a DuckDB relation, or a dict of numpy arrays",
-            object.get_type().name()?
+             polars, pyarrow or pandas table, a DuckDB relation, or a dict of numpy arrays{}",
+            object.get_type().name()?,
+            if object.is_instance_of::<PyString>() {
+                "; a file is read by cf.read_parquet or polars.read_csv"
+            } else {
+                ""
+            }
         )))
     }
 
