@@ -172,6 +172,7 @@ def _is_hidden(path: Path, root: Path) -> bool:
 
 def _inside(folder: Path, input_format: str | None) -> list[Path]:
     """List the files of a folder that are tables, however deep."""
+
     def refuse(error: OSError) -> None:
         text = f'the folder "{error.filename}" cannot be read: {error.strerror}'
         raise InvalidLogError(text) from error
