@@ -277,17 +277,26 @@ def main(args: Sequence[str] | None = None) -> int:
         _complain(message(error))
         return exit_code(error)
     except (BrokenPipeError, SystemExit):
-        # Nobody reads any more, which rich and typer say by SystemExit. Nor shall the interpreter
-        # try to flush on its way out.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # Nobody reads any more, which rich and typer say by SystemExit.
+        _abandon_output()
         return PIPE_CLOSED
     except OSError as error:
         name = "" if error.filename is None else f'"{error.filename}": '
         _complain(one_line(f"{name}{error.strerror or error}"))
+        _abandon_output()
         return WRONG_CALL
     except (KeyboardInterrupt, typer.Abort):
         return INTERRUPTED
     return code or 0
+
+
+def _abandon_output() -> None:
+    """Keep the interpreter from flushing, on its way out, what could not be written."""
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _usage(error: Any, args: Sequence[str]) -> str:
