@@ -5,6 +5,7 @@ the candidates, and weigh the return of the shortlist against its risk (SharpeRa
 """
 
 from counterfolio._core import DEBUG_BUILD, __version__
+from counterfolio.assessment import Assessment, assess
 from counterfolio.diagnostics import Diagnostics
 from counterfolio.estimation import evaluate
 from counterfolio.evaluation import Evaluation
@@ -18,11 +19,13 @@ from counterfolio.exceptions import (
 from counterfolio.loading import read_parquet
 from counterfolio.log import LoggedData
 from counterfolio.policies import Policy, PolicyColumns
-from counterfolio.portfolio import Portfolio
+from counterfolio.portfolio import Portfolio, PredictiveSharpeRatio
+from counterfolio.resampling import resample_weights
 from counterfolio.selection import sharpe_ratio_at_k, top_k
 from counterfolio.validation import LogReport
 
 __all__ = [
+    "Assessment",
     "CounterfolioError",
     "Diagnostics",
     "Evaluation",
@@ -35,9 +38,12 @@ __all__ = [
     "Policy",
     "PolicyColumns",
     "Portfolio",
+    "PredictiveSharpeRatio",
     "__version__",
+    "assess",
     "evaluate",
     "read_parquet",
+    "resample_weights",
     "sharpe_ratio_at_k",
     "top_k",
 ]

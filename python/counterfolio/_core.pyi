@@ -16,18 +16,30 @@ __all__ = [
     "InvalidPolicyError",
     "MissingExtraError",
     "__version__",
+    "assess",
+    "bootstrap",
+    "bootstrap_intervals",
+    "bounded_mean",
     "check_column",
     "check_present",
     "diagnose",
+    "episode_terms",
     "evaluate",
+    "hash_text",
+    "hcope",
     "intervals",
+    "metrics",
     "normal_cdf",
+    "predict_sharpe_ratio",
     "rank",
+    "rank_counts",
     "read_column",
     "read_table",
     "registry",
+    "resample_weights",
     "summarise_column",
     "top_k",
+    "weighted_mean",
 ]
 
 __version__: str
@@ -85,6 +97,46 @@ def check_column(column: Column, rule: str, label: str) -> None: ...
 def check_present(column: Column, label: str) -> None: ...
 def summarise_column(column: Column, label: str) -> tuple[float, float, float, float, int, int]: ...
 
+# inputs.rs
+
+#: Episodes, reward, propensity, and whether propensities are densities.
+_Log = tuple[Episodes, Column, Column | None, bool]
+#: Name, prob, q, v.
+_Policy = tuple[str, Column | None, Column | None, Column | None]
+#: Integers by row, or hashes by episode.
+_Ids = Column | NDArray[np.uint64]
+#: The number of each episode's cluster, and how many there are.
+_Clusters = tuple[NDArray[np.uint32], int]
+
+# bounds.rs
+
+def episode_terms(
+    log: _Log, policy: _Policy, gamma: float, num_threads: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]: ...
+def bounded_mean(
+    terms: NDArray[np.float64],
+    interval: str,
+    value_range: tuple[float, float],
+    confidence_level: float,
+    alternative: str,
+) -> tuple[float, float]: ...
+def hcope(
+    terms: NDArray[np.float64],
+    log: _Log,
+    ids: _Ids | None,
+    seed: int,
+    confidence_level: float,
+) -> float: ...
+def weighted_mean(
+    weights: NDArray[np.float64],
+    rewards: NDArray[np.float64],
+    interval: str,
+    return_range: tuple[float, float],
+    weight_range: tuple[float, float] | None,
+    confidence_level: float,
+    alternative: str,
+) -> tuple[float, float]: ...
+
 # diagnostics.rs
 
 class _Diagnosis(TypedDict):
@@ -101,12 +153,8 @@ class _Diagnosis(TypedDict):
     in_bin: list[float]
 
 def diagnose(
-    episodes: Episodes,
-    reward: Column,
-    propensity: Column,
-    density: bool,
-    name: str,
-    prob: Column,
+    log: _Log,
+    policy: _Policy,
     gamma: float,
     num_threads: int,
     progress: Callable[[float], None] | None,
@@ -129,15 +177,15 @@ class _Found(TypedDict):
     max_weight_share: list[float | None]
     note: list[str | None]
     variances: NDArray[np.float64]
+    accelerations: NDArray[np.float64] | None
 
 def evaluate(
-    episodes: Episodes,
-    reward: Column,
-    propensity: Column | None,
-    density: bool,
-    policies: Sequence[tuple[str, Column | None, Column | None, Column | None]],
+    log: _Log,
+    policies: Sequence[_Policy],
     estimators: Sequence[str],
     gamma: float,
+    clusters: _Clusters | None,
+    accelerations: bool,
     num_threads: int,
     progress: Callable[[float], None] | None,
 ) -> _Found: ...
@@ -152,8 +200,66 @@ def intervals(
 def normal_cdf(x: float) -> float: ...
 def registry() -> list[_Entry]: ...
 
+# resampling.rs
+
+class _Prediction(TypedDict):
+    sharpe_ratio: list[float]
+    p_better: float
+    expected_gain: float
+    p_best: NDArray[np.float64]
+    signal: float | None
+    draws: int
+
+def bootstrap(
+    log: _Log,
+    policies: Sequence[_Policy],
+    estimators: Sequence[str],
+    gamma: float,
+    n_resamples: int,
+    seed: int,
+    resampling: str,
+    ids: _Ids | None,
+    clusters: _Clusters | None,
+    num_threads: int,
+    progress: Callable[[float], None] | None,
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]: ...
+def bootstrap_intervals(
+    estimates: NDArray[np.float64],
+    replicates: NDArray[np.float64],
+    accelerations: NDArray[np.float64],
+    method: str,
+    confidence_level: float,
+    alternative: str,
+) -> tuple[list[float], list[float], list[str | None]]: ...
+def hash_text(texts: Sequence[str]) -> NDArray[np.uint64]: ...
+def predict_sharpe_ratio(
+    estimates: NDArray[np.float64],
+    replicates: NDArray[np.float64],
+    behavior: NDArray[np.float64],
+    shortlist: Sequence[int],
+    seed: int,
+) -> _Prediction: ...
+def rank_counts(scores: NDArray[np.float64], n_policies: int) -> NDArray[np.uint64]: ...
+def resample_weights(
+    ids: _Ids, n_episodes: int, n_resamples: int, seed: int, resampling: str
+) -> NDArray[np.int32]: ...
+
 # selection.rs
 
+def assess(
+    estimates: NDArray[np.float64],
+    truth: NDArray[np.float64],
+    squared_errors: NDArray[np.float64],
+    behavior_value: float,
+    *,
+    ddof: int,
+    ties: str,
+    safety_threshold: float | None,
+    relative_safety: float | None,
+    p: Sequence[float] | None,
+    num_threads: int,
+) -> NDArray[np.float64]: ...
+def metrics() -> tuple[list[str], list[str]]: ...
 def rank(estimated: NDArray[np.float64], ties: str) -> NDArray[np.int64]: ...
 def top_k(
     estimated: NDArray[np.float64],

@@ -192,12 +192,8 @@ def diagnose(
                     report((before + share) / len(probs))
 
             found = _core.diagnose(
-                log._episodes,
-                log._table.column(log.roles["reward"]),
-                log._propensity,
-                log.roles["action_type"] == "continuous",
-                name,
-                prob,
+                log.for_core,
+                (name, prob, None, None),
                 gamma,
                 num_threads,
                 None if report is None else show,

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import polars as pl
 
 from counterfolio import _core
@@ -11,6 +12,8 @@ from counterfolio.exceptions import InvalidLogError
 from counterfolio.sources import as_column
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from counterfolio.sources import Table
 
 
@@ -57,3 +60,76 @@ def find_episodes(
     if flags:
         return _core.Episodes.from_ends(rows, [(column_label(n), table.column(n)) for n in flags])
     return _core.Episodes.each_row(rows)
+
+
+def _starts(episodes: _core.Episodes) -> NDArray[np.int64]:
+    """First row of each episode."""
+    lengths = episodes.lengths()
+    return np.cumsum(lengths) - lengths
+
+
+def _codes(values: pl.Series) -> NDArray[np.integer]:
+    """Integers that are equal where the values are."""
+    codes: NDArray[np.integer] = _encode(values).to_numpy()
+    return codes
+
+
+def check_cluster(table: Table, name: str, episodes: _core.Episodes) -> None:
+    """Raise unless a column names one cluster to an episode."""
+    label = column_label(name)
+    column = table.column(name)
+    _core.check_present(column, label)
+    if not (column.is_ordinal or column.is_text):
+        text = (
+            f"{label} holds {column.dtype}, which cannot name clusters; cast it to integers or text"
+        )
+        raise InvalidLogError(text)
+    codes, lengths = _codes(table.series(name)), episodes.lengths()
+    if codes.dtype.kind == "f":
+        text = (
+            f"{label} holds floating-point numbers, which cannot name clusters; cast it to integers"
+        )
+        raise InvalidLogError(text)
+    off = codes != np.repeat(codes[_starts(episodes)], lengths)
+    if off.any():
+        row = int(off.argmax())
+        text = (
+            f"{label}: {int(off.sum()):,} of {len(off):,} rows have another cluster than their "
+            f"episode's first row, first at row {row}; an episode belongs to one cluster"
+        )
+        raise InvalidLogError(text)
+
+
+def number_clusters(cluster: pl.Series, episodes: _core.Episodes) -> tuple[NDArray[np.uint32], int]:
+    """Give clusters numbers in the order in which they first appear."""
+    _, first, of = np.unique(
+        _codes(cluster.gather(_starts(episodes))), return_index=True, return_inverse=True
+    )
+    place = np.empty(len(first), dtype=np.uint32)
+    place[np.argsort(first)] = np.arange(len(first), dtype=np.uint32)
+    return place[of], len(first)
+
+
+def ids_of(table: Table, name: str, episodes: _core.Episodes) -> _core.Column | NDArray[np.uint64]:
+    """Take what names episodes in random draws: the integers themselves, or hashes of text."""
+    column = table.column(name)
+    if column.is_ordinal:
+        return column
+    return _hashes(table.series(name).gather(_starts(episodes)))
+
+
+def draw_hashes(ids: Any) -> tuple[_core.Column | NDArray[np.uint64], int]:
+    """Take ids that stand by themselves, one to an episode, and their number."""
+    column = as_column("episode_ids", ids)
+    _core.check_present(column, column_label("episode_ids"))
+    if column.is_ordinal:
+        return column, len(column)
+    if not column.is_text:
+        text = f"{column_label('episode_ids')} holds {column.dtype}; pass integers or text"
+        raise InvalidLogError(text)
+    return _hashes(pl.DataFrame(column).to_series()), len(column)
+
+
+def _hashes(labels: pl.Series) -> NDArray[np.uint64]:
+    _, first, of = np.unique(_codes(labels), return_index=True, return_inverse=True)
+    return _core.hash_text([str(labels[int(i)]) for i in first])[of]

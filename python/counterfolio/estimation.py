@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 import os
-from typing import TYPE_CHECKING, Literal
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
 import polars as pl
 
 from counterfolio import _core
@@ -14,16 +16,36 @@ from counterfolio.arguments import is_number, is_whole
 from counterfolio.display import ON_POLICY
 from counterfolio.evaluation import Evaluation, Source
 from counterfolio.exceptions import InvalidArgumentError, InvalidLogError, InvalidPolicyError
+from counterfolio.intervals import (
+    Bounds,
+    Ends,
+    Uncertainty,
+    check_uncertainty,
+    from_errors,
+    from_replicates,
+)
 from counterfolio.log import LoggedData
 from counterfolio.policies import BEHAVIOR, PolicyColumns, check_policies, describe, resolve
 from counterfolio.progress import progress
-from counterfolio.text import suggest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from typing import TypeAlias
 
-INTERVALS = ("normal", "t")
-ALTERNATIVES = ("two-sided", "greater", "less")
+    from numpy.typing import NDArray
+
+    Interval: TypeAlias = Literal[
+        "normal",
+        "t",
+        "bootstrap",
+        "hoeffding",
+        "empirical_bernstein",
+        "hcope",
+        "log_smoothing",
+        "cressie_read",
+        "confidence_sequence",
+    ]
+
 #: More threads than this help nobody.
 MOST_THREADS = 1024
 
@@ -34,9 +56,16 @@ def evaluate(
     estimators: Sequence[str] | None = None,
     *,
     gamma: float = 1.0,
-    interval: Literal["normal", "t"] = "normal",
+    interval: Interval = "normal",
     confidence_level: float = 0.95,
     alternative: Literal["two-sided", "greater", "less"] = "two-sided",
+    n_resamples: int | None = None,
+    method: Literal["percentile", "basic", "bca"] = "percentile",
+    resampling: Literal["poisson", "multinomial"] | None = None,
+    value_range: tuple[float, float] | None = None,
+    return_range: tuple[float, float] | None = None,
+    weight_range: tuple[float, float] | None = None,
+    seed: int | None = None,
     num_threads: int | None = None,
 ) -> Evaluation:
     """Estimate what each policy would have earned, from the log alone.
@@ -58,11 +87,35 @@ def evaluate(
     gamma
         Discount factor in (0, 1]; gamma^t counts positions in the episode, 1 at the first.
     interval
-        "normal", or "t" with n_episodes - 1 degrees of freedom.
+        "normal"; "t" with one degree of freedom less than there are episodes (or clusters);
+        "bootstrap". They go with every estimator and hold for many episodes. For any number of
+        episodes, given ranges that you vouch for: "hoeffding" and "empirical_bernstein" (of tis
+        and pdis; need `value_range`), "hcope" (the same; a lower bound, for terms of 0 or more),
+        "log_smoothing" (of tis; needs `return_range`), "confidence_sequence" (single decisions in
+        the order of arrival; holds at all times). "cressie_read" (of tis; needs `return_range` and
+        `weight_range`) is empirical likelihood, for many episodes.
     confidence_level
         Of the intervals, in (0, 1).
     alternative
         "greater" gives a lower bound only, "less" an upper bound only.
+    n_resamples
+        Replicates of the joint bootstrap, in which every policy and estimator is evaluated under
+        the same resampled episodes (or clusters). Default: 1,000 for `interval="bootstrap"`, else
+        0. More of them extend the earlier ones.
+    method
+        Of bootstrap intervals: "percentile", "basic", "bca" (bias-corrected and accelerated).
+    resampling
+        "poisson" draws each episode independently, by seed and id alone; "multinomial" draws with
+        replacement, which depends on the episodes' number and order. Default: poisson, below 50
+        episodes multinomial.
+    value_range
+        (low, high) of one episode's term, w G for tis.
+    return_range
+        (low, high) of an episode's return G.
+    weight_range
+        (low, high) of an episode's weight.
+    seed
+        0 to 2^64 - 1. Default: drawn, where anything is random; `settings` holds it.
     num_threads
         Default: the environment variable COUNTERFOLIO_NUM_THREADS, or the cores that this process
         may use.
@@ -79,15 +132,19 @@ def evaluate(
     InvalidLogError
         If an estimator needs propensities and the log has none.
     InvalidArgumentError
-        If an argument is out of its range.
+        If an argument is out of its range, an interval is not valid for an estimator, or a value
+        lies outside the range that was vouched for.
 
     Notes
     -----
-    Formulas, standard errors and when each estimator fails: docs/estimators.md. An interval
-    conditions on q and v as given: it does not know how wrong they are.
+    Formulas, standard errors and when each estimator fails: docs/estimators.md; intervals and what
+    they cover: docs/uncertainty.md. An interval conditions on q and v as given: it does not know
+    how wrong they are.
     """
     _check_log(log)
-    _check_arguments(gamma, interval, confidence_level, alternative)
+    if not is_number(gamma) or not 0 < gamma <= 1:
+        text = f"gamma must be in (0, 1], not {gamma!r}"
+        raise InvalidArgumentError(text)
     threads = _threads(num_threads)
     named = check_policies(policies)
     described = {name: describe(name, policy, log) for name, policy in named.items()}
@@ -99,50 +156,39 @@ def evaluate(
             "propensity=..., or use the direct method (dm), which needs v alone"
         )
         raise InvalidLogError(text)
+    options = check_uncertainty(
+        log,
+        names,
+        interval=interval,
+        confidence_level=confidence_level,
+        alternative=alternative,
+        n_resamples=n_resamples,
+        method=method,
+        resampling=resampling,
+        value_range=value_range,
+        return_range=return_range,
+        weight_range=weight_range,
+        seed=seed,
+    )
     inputs = [resolve(name, columns, log, needs) for name, columns in described.items()]
     with progress("evaluating") as report:
         found = _core.evaluate(
-            log._episodes,
-            log._table.column(log.roles["reward"]),
-            log._propensity,
-            log.roles["action_type"] == "continuous",
+            log.for_core,
             inputs,
             names,
             gamma,
+            log.clusters,
+            options.n_resamples > 0 and method == "bca",
             threads,
             report,
         )
-    low, high = _core.intervals(
-        found["value"],
-        found["standard_error"],
-        interval,
-        log.n_episodes - 1,
-        confidence_level,
-        alternative,
-    )
-    estimates = pl.DataFrame(
-        {
-            "policy": [name for name in named for _ in names] + [BEHAVIOR],
-            "estimator": names * len(named) + [ON_POLICY],
-            "value": found["value"],
-            "standard_error": found["standard_error"],
-            "ci_low": low,
-            "ci_high": high,
-            "effective_sample_size": found["effective_sample_size"],
-            "max_weight_share": found["max_weight_share"],
-            "n_episodes": [log.n_episodes] * (len(named) * len(names) + 1),
-            "note": found["note"],
-        },
-        schema_overrides={
-            "effective_sample_size": pl.Float64,
-            "max_weight_share": pl.Float64,
-            "note": pl.String,
-        },
-    )
-    _refuse_undefined(estimates, list(named), [n for n in names if "prob" in needs[n]])
-    size = len(named) + 1
-    return Evaluation(
-        estimates=estimates,
+    replicates = behavior = None
+    if options.n_resamples:
+        replicates, behavior = _bootstrap(log, inputs, names, gamma, options, threads)
+    shape = (len(names), len(named) + 1, len(named) + 1)
+    accelerations = found["accelerations"]
+    evaluation = Evaluation(
+        estimates=pl.DataFrame(),
         settings={
             "version": _core.__version__,
             "policies": list(named),
@@ -151,19 +197,116 @@ def evaluate(
             "reward": log.roles["reward"],
             "propensity": log.roles["propensity"],
             "episode_id": log.roles["episode_id"],
+            "cluster": log.roles["cluster"],
             "gamma": float(gamma),
-            "interval": interval,
-            "confidence_level": float(confidence_level),
-            "alternative": alternative,
+            **options.settings(),
             "num_threads": threads,
             "n_rows": log.n_rows,
             "n_episodes": log.n_episodes,
+            "n_clusters": None if log.clusters is None else log.clusters[1],
             "action_type": log.roles["action_type"],
             "propensity_source": log.propensity_source,
             "conditions_on": "q and v as given" if any("v" in k for k in needs.values()) else None,
         },
-        variances=found["variances"].reshape(len(names), size, size),
+        variances=found["variances"].reshape(shape),
+        replicates=replicates,
+        behavior_replicates=behavior,
+        accelerations=None if accelerations is None else accelerations.reshape(shape),
         _source=Source(log, described, {name: prob for name, prob, _, _ in inputs}),
+    )
+    ends = _ends(evaluation, found, inputs, options)
+    estimates = _table(evaluation, found, ends)
+    _refuse_undefined(estimates, list(named), [n for n in names if "prob" in needs[n]])
+    return replace(evaluation, estimates=estimates)
+
+
+def _bootstrap(
+    log: LoggedData,
+    inputs: Sequence[Any],
+    names: Sequence[str],
+    gamma: float,
+    options: Uncertainty,
+    threads: int,
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Estimate every policy with every estimator in every replicate."""
+    assert options.seed is not None
+    assert options.resampling is not None
+    with progress("resampling") as report:
+        values, behavior = _core.bootstrap(
+            log.for_core,
+            inputs,
+            names,
+            gamma,
+            options.n_resamples,
+            options.seed,
+            options.resampling,
+            log.draw_ids,
+            log.clusters,
+            threads,
+            report,
+        )
+    return values.reshape(options.n_resamples, len(inputs), len(names)), behavior
+
+
+def _ends(evaluation: Evaluation, found: Any, inputs: Sequence[Any], options: Uncertainty) -> Ends:
+    """Find the ends of the intervals of all rows, the behavior policy's last."""
+    settings = evaluation.settings
+    if options.interval in ("normal", "t"):
+        return from_errors(found["value"], found["standard_error"], settings)
+    if options.interval == "bootstrap":
+        assert evaluation.replicates is not None
+        assert evaluation.behavior_replicates is not None
+        drawn = evaluation.replicates.reshape(options.n_resamples, -1)
+        drawn = np.column_stack([drawn, evaluation.behavior_replicates])
+        a = evaluation.accelerations
+        own = None
+        if a is not None:
+            diagonal = np.diagonal(a, axis1=1, axis2=2)  # by estimator and policy
+            own = np.append(diagonal[:, :-1].T.ravel(), diagonal[0, -1])
+        return from_replicates(found["value"], drawn.T, own, settings)
+    assert evaluation._source is not None
+    log = evaluation._source.log
+    bounds = Bounds(log, options, settings["gamma"])
+    found_ends = [
+        bounds.of(policy, evaluation.estimators, settings["num_threads"]) for policy in inputs
+    ]
+    # With equal policies the weights are 1: the behavior policy's own returns.
+    same = ("behavior", log._propensity, None, None)
+    _, returned, _ = _core.episode_terms(
+        log.for_core, same, settings["gamma"], settings["num_threads"]
+    )
+    found_ends.append(bounds.behavior(returned))
+    return Ends(
+        [x for ends in found_ends for x in ends.low],
+        [x for ends in found_ends for x in ends.high],
+        [x for ends in found_ends for x in ends.notes],
+    )
+
+
+def _table(evaluation: Evaluation, found: Any, ends: Ends) -> pl.DataFrame:
+    policies, names = evaluation.policies, evaluation.estimators
+    notes = [
+        "; ".join(filter(None, pair)) or None
+        for pair in zip(found["note"], ends.notes, strict=True)
+    ]
+    return pl.DataFrame(
+        {
+            "policy": [name for name in policies for _ in names] + [BEHAVIOR],
+            "estimator": names * len(policies) + [ON_POLICY],
+            "value": found["value"],
+            "standard_error": found["standard_error"],
+            "ci_low": ends.low,
+            "ci_high": ends.high,
+            "effective_sample_size": found["effective_sample_size"],
+            "max_weight_share": found["max_weight_share"],
+            "n_episodes": [evaluation.settings["n_episodes"]] * len(notes),
+            "note": notes,
+        },
+        schema_overrides={
+            "effective_sample_size": pl.Float64,
+            "max_weight_share": pl.Float64,
+            "note": pl.String,
+        },
     )
 
 
@@ -174,24 +317,6 @@ def _check_log(log: object) -> None:
             "cf.LoggedData.from_frame or cf.read_parquet"
         )
         raise InvalidArgumentError(text)
-
-
-def _check_arguments(
-    gamma: object, interval: object, confidence_level: object, alternative: object
-) -> None:
-    if not is_number(gamma) or not 0 < gamma <= 1:
-        text = f"gamma must be in (0, 1], not {gamma!r}"
-        raise InvalidArgumentError(text)
-    if not is_number(confidence_level) or not 0 < confidence_level < 1:
-        text = f"confidence_level must be in (0, 1), as in 0.95, not {confidence_level!r}"
-        raise InvalidArgumentError(text)
-    for what, value, known in (
-        ("interval", interval, INTERVALS),
-        ("alternative", alternative, ALTERNATIVES),
-    ):
-        if value not in known:
-            text = f"unknown {what} {value!r}; {suggest(value, known)}"
-            raise InvalidArgumentError(text)
 
 
 def _threads(num_threads: object) -> int:

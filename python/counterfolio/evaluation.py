@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -14,12 +13,14 @@ import polars as pl
 
 from counterfolio import _core
 from counterfolio import estimators as registry
+from counterfolio.contrasts import Contrasts
 from counterfolio.diagnostics import Diagnostics, diagnose
 from counterfolio.display import caption, layout
 from counterfolio.exceptions import InvalidArgumentError
 from counterfolio.files import METADATA_KEY, check_folder, check_path, write_parquet, write_text
 from counterfolio.policies import BEHAVIOR
-from counterfolio.portfolio import Portfolio, is_rounding, portfolio, ranking
+from counterfolio.portfolio import Portfolio, Replicates, portfolio
+from counterfolio.ranking import ranking
 from counterfolio.sources import column_values, take
 from counterfolio.text import html_table, suggest, text_table, wrap
 from counterfolio.validation import LogReport
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
     from counterfolio.log import LoggedData
     from counterfolio.policies import PolicyColumns
 
+#: Column of a saved evaluation that holds the replicates.
+REPLICATES = "replicates"
 #: Leads a report when none is named: a model where there is one, then the smaller spread.
 HEADLINE = ("sndr", "snpdis", "sntis", "dr", "pdis", "tis", "dm")
 
@@ -62,11 +65,21 @@ class Evaluation:
     variances : numpy.ndarray
         (n_estimators, n_policies + 1, n_policies + 1), the behavior policy last: the variance of
         each estimate on the diagonal, of the difference of two policies' estimates off it.
+    replicates : numpy.ndarray or None
+        (n_resamples, n_policies, n_estimators): each estimate under each replicate's weights, the
+        same for all policies and estimators; NaN where undefined. None without `n_resamples`.
+    behavior_replicates : numpy.ndarray or None
+        (n_resamples,): the behavior policy's mean return under the same weights.
+    accelerations : numpy.ndarray or None
+        In the places of `variances`, for `method="bca"`.
     """
 
     estimates: pl.DataFrame
     settings: dict[str, Any]
     variances: NDArray[np.float64]
+    replicates: NDArray[np.float64] | None = None
+    behavior_replicates: NDArray[np.float64] | None = None
+    accelerations: NDArray[np.float64] | None = None
     _source: Source | None = None
 
     @cached_property
@@ -121,6 +134,9 @@ class Evaluation:
             estimates=self.estimates.clone(),
             settings=deepcopy(self.settings, memo),
             variances=self.variances.copy(),
+            replicates=deepcopy(self.replicates, memo),
+            behavior_replicates=deepcopy(self.behavior_replicates, memo),
+            accelerations=deepcopy(self.accelerations, memo),
         )
 
     @property
@@ -179,6 +195,8 @@ class Evaluation:
         policy: str | None = None,
         baseline: str = BEHAVIOR,
         estimator: str | None = None,
+        *,
+        simultaneous: bool = False,
     ) -> pl.DataFrame:
         """Compare policies on the same episodes.
 
@@ -190,18 +208,22 @@ class Evaluation:
             Name of a policy; "behavior" is the logged one.
         estimator
             May be None when one estimator was evaluated.
+        simultaneous
+            Widens the intervals so that all of them hold together with the confidence level: the
+            critical value is that of the largest of the standardised differences (max-t).
 
         Returns
         -------
         polars.DataFrame
             A row to a comparison: policy, baseline, estimator, difference (of the first less the
             second), standard_error, ci_low, ci_high, p_better, conclusion, note. The standard error
-            comes from the difference of the influence values, so that what both share cancels;
-            p_better is the normal approximation of the probability that the first is better;
-            conclusion is "better" or "worse" where the two-sided interval excludes 0, whichever
-            side `alternative` leaves open, else "not told apart"; null where there is no interval.
-            Where difference and error are within 1e-6 of the values they are rounding: "not told
-            apart", p_better 0.5.
+            comes from the difference of the influence values, so that what both share cancels.
+            Intervals are of the kind evaluated where that is "normal", "t" or "bootstrap" (then of
+            the replicates' differences), else normal. p_better is the probability that the first is
+            better, by replicates or the normal approximation. conclusion is "better" or "worse"
+            where the two-sided interval excludes 0, whichever side `alternative` leaves open, else
+            "not told apart"; null where there is no interval. Where difference and error are within
+            1e-6 of the values they are rounding: "not told apart", p_better 0.5.
 
         Raises
         ------
@@ -215,69 +237,51 @@ class Evaluation:
                 text = f"policy {name!r} was not evaluated; {suggest(name, known)}"
                 raise InvalidArgumentError(text)
         first = [policy] if policy is not None else [p for p in self.policies if p != baseline]
-        values = [*self.rows(label)["value"], self.behavior_value]
-        notes = [*self.rows(label)["note"], self.estimates["note"][-1]]
-        matrix = self.variances[self.estimators.index(label)]
-        b = known.index(baseline)
-        differences, errors, same, said = [], [], [], []
-        for a in map(known.index, first):
-            variance = 0.0 if a == b else float(matrix[a, b])
-            usable = math.isfinite(values[a]) and math.isfinite(values[b])
-            differences.append(values[a] - values[b] if usable else math.nan)
-            errors.append(math.sqrt(variance) if usable else math.nan)
-            same.append(usable and is_rounding(values[a], values[b], errors[-1]))
-            said.append("; ".join(f"{known[i]}: {notes[i]}" for i in (a, b) if notes[i]) or None)
-        low, high = self._bounds(differences, errors, self.settings["alternative"])
-        return pl.DataFrame(
-            {
-                "policy": first,
-                "baseline": [baseline] * len(first),
-                "estimator": [label] * len(first),
-                "difference": differences,
-                "standard_error": errors,
-                "ci_low": low,
-                "ci_high": high,
-                "p_better": [
-                    0.5
-                    if rounding
-                    else _core.normal_cdf(d / e)
-                    if e != 0
-                    else 0.5 * (1 + float(np.sign(d)))
-                    for d, e, rounding in zip(differences, errors, same, strict=True)
-                ],
-                "conclusion": self._conclusions(differences, errors, same),
-                "note": said,
-            },
-            schema_overrides={"conclusion": pl.String, "note": pl.String},
+        pairs = [(name, baseline) for name in first]
+        return self._contrasts(label).table(pairs, label, simultaneous=simultaneous)
+
+    def _contrasts(self, label: str) -> Contrasts:
+        rows = self.rows(label)
+        drawn = self._replicates(label)
+        e = self.estimators.index(label)
+        return Contrasts(
+            [*self.policies, BEHAVIOR],
+            [*rows["value"], self.behavior_value],
+            [*rows["note"], self.estimates["note"][-1]],
+            self.variances[e],
+            None if self.accelerations is None else self.accelerations[e],
+            None if drawn is None else np.column_stack([drawn.values, drawn.behavior]),
+            self.settings,
         )
 
-    def _conclusions(
-        self, differences: list[float], errors: list[float], same: list[bool]
-    ) -> list[str | None]:
-        """Say of each difference what the two-sided interval says of it."""
-        found: list[str | None] = []
-        for low, high, rounding in zip(
-            *self._bounds(differences, errors, "two-sided"), same, strict=True
-        ):
-            if math.isnan(low) or math.isnan(high):
-                found.append(None)
-            elif rounding or low <= 0 <= high:
-                found.append("not told apart")
-            else:
-                found.append("better" if low > 0 else "worse")
-        return found
+    def _replicates(self, label: str) -> Replicates | None:
+        if self.replicates is None or self.behavior_replicates is None:
+            return None
+        values = self.replicates[:, :, self.estimators.index(label)]
+        return Replicates(values, self.behavior_replicates, self.settings["seed"])
 
-    def _bounds(
-        self, values: list[float], errors: list[float], alternative: str
-    ) -> tuple[list[float], list[float]]:
-        return _core.intervals(
-            values,
-            errors,
-            self.settings["interval"],
-            self.settings["n_episodes"] - 1,
-            self.settings["confidence_level"],
-            alternative,
-        )
+    def contenders(self, estimator: str | None = None) -> pl.DataFrame:
+        """Find the policies that may be the best: the honest shortlist.
+
+        A policy is out if another one is better than it by more than chance, all comparisons with
+        it taken together (multiple comparisons with the best, Hsu 1996, with critical values by
+        simulation from the correlations of the differences). With the confidence level the truly
+        best policy is among the contenders, in large samples.
+
+        Parameters
+        ----------
+        estimator
+            May be None when one estimator was evaluated.
+
+        Returns
+        -------
+        polars.DataFrame
+            The leader first: policy, estimator, value, behind_leader, standard_error (of that
+            difference), critical_value (standard errors by which another has to lead it), contender
+            (null where the estimate is undefined).
+        """
+        label = self._estimator(estimator)
+        return self._contrasts(label).contenders(label)
 
     def ranking(
         self, estimator: str | None = None, score: Literal["value", "lower"] = "value"
@@ -295,9 +299,14 @@ class Evaluation:
         Returns
         -------
         polars.DataFrame
-            policy, rank (1 is best), score.
+            policy, rank (1 is best), score; with replicates also p_best, rank_low and rank_high
+            (an interval of the rank at the confidence level), p_top_1 .. p_top_P (the share of
+            replicates in which it is among the top k).
         """
-        return ranking(self.rows(estimator), score, self.settings["alternative"])
+        label = self._estimator(estimator)
+        drawn = self._replicates(label)
+        values = None if drawn is None else drawn.values
+        return ranking(self.rows(label), score, values, self.settings)
 
     def portfolio(
         self,
@@ -334,11 +343,12 @@ class Evaluation:
         rows = take(self.rows(label), which)
         rows = rows.with_columns(pl.Series("verdict", self._verdicts(rows["policy"]), pl.String))
         variances = self.variances[self.estimators.index(label)]
-        kept = [*which, -1]
+        drawn, kept = self._replicates(label), [*which, -1]
         return portfolio(
             rows,
             self.behavior_value,
             variances[np.ix_(kept, kept)],
+            None if drawn is None else replace(drawn, values=drawn.values[:, which]),
             k,
             score,
             self.settings["alternative"],
@@ -407,10 +417,16 @@ class Evaluation:
         metadata = {
             "settings": self.settings,
             "variances": self.variances.tolist(),
+            "accelerations": None if self.accelerations is None else self.accelerations.tolist(),
             "diagnostics": self.diagnostics.to_dict(),
             "log_report": self.log_report.to_dict(),
         }
-        write_parquet(self.estimates, path, metadata)
+        frame = self.estimates
+        if self.replicates is not None and self.behavior_replicates is not None:
+            # A list to a row, as the estimates stand.
+            rows = [*self.replicates.reshape(len(self.replicates), -1).T, self.behavior_replicates]
+            frame = frame.with_columns(pl.Series(REPLICATES, rows, pl.List(pl.Float64)))
+        write_parquet(frame, path, metadata)
 
     @classmethod
     def from_parquet(cls, path: str | Path) -> Evaluation:
@@ -431,10 +447,22 @@ class Evaluation:
         if "log_report" not in metadata:
             text = f'"{path}" does not hold an Evaluation; pass a file that to_parquet wrote'
             raise InvalidArgumentError(text)
+        replicates = behavior = None
+        if REPLICATES in frame.columns:
+            drawn = np.array(frame[REPLICATES].to_list(), dtype=np.float64).T
+            shape = (len(metadata["settings"]["policies"]), len(metadata["settings"]["estimators"]))
+            replicates, behavior = drawn[:, :-1].reshape(len(drawn), *shape), drawn[:, -1].copy()
+            frame = frame.drop(REPLICATES)
+        accelerations = metadata["accelerations"]
         evaluation = cls(
             estimates=frame,
             settings=metadata["settings"],
             variances=np.array(metadata["variances"], dtype=np.float64),
+            replicates=replicates,
+            behavior_replicates=behavior,
+            accelerations=None
+            if accelerations is None
+            else np.array(accelerations, dtype=np.float64),
         )
         vars(evaluation).update(
             diagnostics=Diagnostics.from_dict(metadata["diagnostics"]),

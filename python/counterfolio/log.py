@@ -18,7 +18,14 @@ from counterfolio.dense import (
     check_labels,
     gather,
 )
-from counterfolio.episodes import check_lengths, column_label, find_episodes
+from counterfolio.episodes import (
+    check_cluster,
+    check_lengths,
+    column_label,
+    find_episodes,
+    ids_of,
+    number_clusters,
+)
 from counterfolio.exceptions import (
     InvalidArgumentError,
     InvalidLogError,
@@ -49,6 +56,7 @@ class Roles(TypedDict, total=False):
     state: str | Sequence[str] | None
     terminated: str | None
     truncated: str | None
+    cluster: str | None
     actions: Sequence[Any] | None
     action_type: Literal["discrete", "continuous"]
     action_probs: str | None
@@ -94,6 +102,7 @@ class LoggedData:
         state: str | Sequence[str] | None = None,
         terminated: str | None = None,
         truncated: str | None = None,
+        cluster: str | None = None,
         actions: Sequence[Any] | None = None,
         action_type: Literal["discrete", "continuous"] = "discrete",
         action_probs: str | NDArray[np.floating[Any]] | None = None,
@@ -121,6 +130,10 @@ class LoggedData:
             Column or columns handed to policies, of any type.
         terminated, truncated
             Boolean columns, true on the last row of an episode only.
+        cluster
+            Column of integers, text or categories, the same on all rows of an episode, such as a
+            user: episodes of one cluster hang together. Standard errors, intervals and resampling
+            then go by cluster; estimates do not change.
         actions
             Labels of the actions in the column order of dense arrays. Default: 0 to K - 1 for
             integers, else sorted.
@@ -147,7 +160,7 @@ class LoggedData:
             table = table.with_column("action_probs", action_probs)
             action_probs = "action_probs"
         states = _names(state)
-        named = (action, reward, propensity, episode_id, timestep, terminated, truncated)
+        named = (action, reward, propensity, episode_id, timestep, terminated, truncated, cluster)
         for name in (*(n for n in (*named, action_probs) if n is not None), *states):
             table.check(name)
         check_lengths(table, [n for n in (reward, action, *named[2:], *states) if n is not None])
@@ -171,6 +184,8 @@ class LoggedData:
         }
         if timestep is not None:
             facts["gaps"] = episodes.check_timesteps(table.column(timestep), column_label(timestep))
+        if cluster is not None:
+            check_cluster(table, cluster, episodes)
         log = cls(
             _table=table,
             _episodes=episodes,
@@ -184,6 +199,7 @@ class LoggedData:
                 "state": states or None,
                 "terminated": terminated,
                 "truncated": truncated,
+                "cluster": cluster,
                 "actions": labels,
                 "action_type": action_type,
                 "action_probs": action_probs,
@@ -226,6 +242,24 @@ class LoggedData:
     def n_episodes(self) -> int:
         """Number of episodes."""
         return self._episodes.n_episodes
+
+    @property
+    def for_core(self) -> tuple[_core.Episodes, _core.Column, _core.Column | None, bool]:
+        """What the core reads of the log: episodes, reward, propensity, whether it is a density."""
+        reward = self._table.column(self.roles["reward"])
+        return self._episodes, reward, self._propensity, self.roles["action_type"] == "continuous"
+
+    @cached_property
+    def clusters(self) -> tuple[NDArray[np.uint32], int] | None:
+        """The number of each episode's cluster and how many there are; None without clusters."""
+        name = self.roles["cluster"]
+        return None if name is None else number_clusters(self._table.series(name), self._episodes)
+
+    @cached_property
+    def draw_ids(self) -> _core.Column | NDArray[np.uint64] | None:
+        """What names episodes, or their clusters, in random draws; None for their first rows."""
+        name = self.roles["cluster"] or self.roles["episode_id"]
+        return None if name is None else ids_of(self._table, name, self._episodes)
 
     @cached_property
     def report(self) -> LogReport:

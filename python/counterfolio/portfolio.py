@@ -1,4 +1,4 @@
-"""Rankings and shortlists of evaluated policies, from their estimates."""
+"""Shortlists of evaluated policies: what they may win, what they risk, how that will turn out."""
 
 from __future__ import annotations
 
@@ -11,16 +11,19 @@ import polars as pl
 
 from counterfolio import _core
 from counterfolio.arguments import is_whole
+from counterfolio.contrasts import is_rounding
 from counterfolio.exceptions import InvalidArgumentError
+from counterfolio.ranking import scores_of
 from counterfolio.sources import take
 from counterfolio.text import (
     Column,
     aligned,
+    chance,
     html_table,
     number,
+    percent,
     plural,
     quoted,
-    suggest,
     text_table,
     wrap,
 )
@@ -28,45 +31,69 @@ from counterfolio.text import (
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-#: A difference within this share of the values is rounding, of single-precision inputs too.
-ROUNDING = 1e-6
 #: Standard errors from which a difference is more than chance.
 TELLING = 1.96
 #: Columns of `Evaluation.estimates` that a shortlist shows.
 SHOWN = ("value", "standard_error", "ci_low", "ci_high", "verdict", "note")
-#: Column of `Evaluation.estimates` that each score ranks by.
-SCORES = {"value": "value", "lower": "ci_low"}
 
 
-def is_rounding(a: float, b: float, error: float) -> bool:
-    """Whether the difference of two values is only rounding, for all that its error says."""
-    return max(abs(a - b), error) <= ROUNDING * max(abs(a), abs(b))
+@dataclass(frozen=True)
+class PredictiveSharpeRatio:
+    """What SharpeRatio@k of a shortlist will turn out to be, predicted without true values.
 
+    Replicates of the estimates spread by the log's noise beside the spread of the true values, and
+    so overstate what is at stake. Here true values are drawn given the estimates: each is drawn
+    towards the mean of all policies as far as the noise asks for (an empirical Bayes rule). The
+    shortlist is never ranked again within a draw.
 
-def _scores(rows: pl.DataFrame, score: str, alternative: str) -> pl.Series:
-    if not isinstance(score, str) or score not in SCORES:
-        text = f"unknown score {score!r}; {suggest(score, SCORES)}"
-        raise InvalidArgumentError(text)
-    if score == "lower" and alternative == "less":
-        text = (
-            'score="lower" ranks by the lower end of the intervals, which alternative="less" '
-            'leaves open; evaluate with "two-sided" or "greater"'
+    Attributes
+    ----------
+    median, low, high : float
+        Of SharpeRatio@k over the draws; low and high are its 5 % and 95 % quantiles. NaN for k = 1.
+    p_better : float
+        Probability that the best of the shortlist is better than the behavior policy.
+    expected_gain : float
+        Expectation of its gain over the behavior policy, 0 where there is none.
+    p_best : dict of str to float
+        For each policy on the shortlist the probability that it is the best of all evaluated.
+    signal : float or None
+        Which part of the spread of the estimates is signal; None for fewer than four policies,
+        whose draws are the replicates as they are.
+    n_draws : int
+        Replicates in which every estimate is defined.
+
+    Notes
+    -----
+    There is no mean: the ratio's can be infinite.
+    """
+
+    median: float
+    low: float
+    high: float
+    p_better: float
+    expected_gain: float
+    p_best: dict[str, float]
+    signal: float | None
+    n_draws: int
+
+    def sentence(self) -> str:
+        """Say it in words."""
+        ratio = (
+            ""
+            if math.isnan(self.median)
+            else f"its SharpeRatio@k will lie between {number(self.low, 3)} and "
+            f"{number(self.high, 3)} (5 % and 95 %; median {number(self.median, 3)}), and "
         )
-        raise InvalidArgumentError(text)
-    return rows[SCORES[score]]
-
-
-def ranking(rows: pl.DataFrame, score: str, alternative: str) -> pl.DataFrame:
-    """Rank the policies of one estimator; see `Evaluation.ranking`."""
-    scores = _scores(rows, score, alternative)
-    order = _core.rank(scores.to_numpy(), "first")
-    return pl.DataFrame(
-        {
-            "policy": rows["policy"].gather(order),
-            "rank": np.arange(1, len(order) + 1),
-            "score": scores.gather(order),
-        }
-    )
+        signal = (
+            "fewer than four policies: replicates as they are"
+            if self.signal is None
+            else f"{percent(self.signal, 0)} of the spread of the estimates is signal"
+        )
+        return (
+            f"Predicted: {ratio}the best of it beats the behavior policy with probability "
+            f"{chance(self.p_better)}, by {number(self.expected_gain, 3)} in expectation "
+            f"({signal})."
+        )
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -94,6 +121,8 @@ class Portfolio:
         max(best, behavior_value) - behavior_value: what the test may win.
     sharpe_ratio : float
         excess_return / std, SharpeRatio@k with estimates for true values; NaN for k = 1.
+    predictive_sharpe_ratio : PredictiveSharpeRatio or None
+        What the ratio will turn out to be, where there are replicates (`n_resamples`).
     reason : str
         In words: what was chosen, what it may win, and how much of the spread is noise.
     """
@@ -109,6 +138,7 @@ class Portfolio:
     std: float
     excess_return: float
     sharpe_ratio: float
+    predictive_sharpe_ratio: PredictiveSharpeRatio | None
     reason: str
     _interval: str
 
@@ -135,10 +165,30 @@ class Portfolio:
         return html_table(self._columns(), self._caption(), [self.reason])
 
 
+@dataclass(frozen=True)
+class Replicates:
+    """Of one estimator and some policies.
+
+    Attributes
+    ----------
+    values
+        (n_resamples, n_policies).
+    behavior
+        (n_resamples,).
+    seed
+        Of the draws.
+    """
+
+    values: NDArray[np.float64]
+    behavior: NDArray[np.float64]
+    seed: int
+
+
 def portfolio(
     rows: pl.DataFrame,
     behavior_value: float,
     variances: NDArray[np.float64],
+    replicates: Replicates | None,
     k: object,
     score: str,
     alternative: str,
@@ -156,7 +206,7 @@ def portfolio(
         text = f"k must be a whole number from 1 to {count}, the number of policies, not {k!r}"
         raise InvalidArgumentError(text)
     k = int(k)
-    order = _core.rank(_scores(rows, score, alternative).to_numpy(), "first")
+    order = _core.rank(scores_of(rows, score, alternative).to_numpy(), "first")
     values = rows["value"].gather(order)
     table = take(rows, order[:k])
     if unusable := [
@@ -181,6 +231,8 @@ def portfolio(
         }
     )
     best, std = float(top["best"][k - 1]), float(top["std"][k - 1])
+    predicted = None if replicates is None else _predict(rows, replicates, order[:k])
+    reason = _reason(table, behavior_value, std, variances, order[:k], int(values.is_nan().sum()))
     return Portfolio(
         policies=table["policy"].to_list(),
         table=table,
@@ -193,10 +245,38 @@ def portfolio(
         std=std,
         excess_return=max(best, behavior_value) - behavior_value,
         sharpe_ratio=float(top["sharpe_ratio"][k - 1]),
-        reason=_reason(
-            table, behavior_value, std, variances, order[:k], int(values.is_nan().sum())
-        ),
+        predictive_sharpe_ratio=predicted,
+        reason=reason if predicted is None else f"{reason} {predicted.sentence()}",
         _interval=interval,
+    )
+
+
+def _predict(
+    rows: pl.DataFrame, replicates: Replicates, chosen: NDArray[np.int64]
+) -> PredictiveSharpeRatio | None:
+    """Predict from the policies with finite estimates; None where no replicate has them all."""
+    values = rows["value"].to_numpy()
+    usable = np.flatnonzero(np.isfinite(values))
+    found = _core.predict_sharpe_ratio(
+        np.ascontiguousarray(values[usable]),
+        np.ascontiguousarray(replicates.values[:, usable]).ravel(),
+        np.ascontiguousarray(replicates.behavior),
+        np.searchsorted(usable, chosen).tolist(),
+        replicates.seed,
+    )
+    if found["draws"] == 0:
+        return None
+    low, median, high = found["sharpe_ratio"]
+    best = dict(zip(usable.tolist(), found["p_best"].tolist(), strict=True))
+    return PredictiveSharpeRatio(
+        median=median,
+        low=low,
+        high=high,
+        p_better=found["p_better"],
+        expected_gain=found["expected_gain"],
+        p_best={rows["policy"][int(i)]: best[int(i)] for i in chosen},
+        signal=found["signal"],
+        n_draws=found["draws"],
     )
 
 

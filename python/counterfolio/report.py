@@ -11,10 +11,10 @@ from xml.etree import ElementTree
 
 from counterfolio import plots, selection
 from counterfolio.arguments import is_number, is_whole
+from counterfolio.contrasts import is_rounding
 from counterfolio.display import ON_POLICY
 from counterfolio.exceptions import InvalidArgumentError, MissingExtraError
 from counterfolio.policies import BEHAVIOR
-from counterfolio.portfolio import is_rounding
 from counterfolio.summary import (
     DOUBTED,
     answer,

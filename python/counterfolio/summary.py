@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from counterfolio import _core
 from counterfolio import estimators as registry
-from counterfolio.portfolio import is_rounding
+from counterfolio.contrasts import is_rounding
 from counterfolio.text import aligned, number, percent, plural, quoted
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize};
 
 use counterfolio_core::column::Column;
 use counterfolio_core::episode::Episodes;
-use counterfolio_core::evaluate::{Evaluation, evaluate};
+use counterfolio_core::evaluate::{Errors, Evaluation, evaluate};
 use counterfolio_core::pool::Work;
 use counterfolio_core::registry::{Estimator, REGISTRY};
 use counterfolio_core::tiles::{Input, Log, Policy};
@@ -69,7 +69,8 @@ impl Rows {
             cancel: &cancel,
             done: &done,
         };
-        evaluate(&log, &[policy], estimators, 0.95, &work).expect("the columns are valid")
+        evaluate(&log, &[policy], estimators, 0.95, Errors::default(), &work)
+            .expect("the columns are valid")
     }
 }
 

@@ -25,7 +25,7 @@ use crate::final_weights::{Bin, histogram, largest, shares};
 use crate::pareto::pareto_k;
 use crate::pool::Work;
 use crate::registry::Estimator;
-use crate::sums::{BLOCK, Discount};
+use crate::sums::BLOCK;
 use crate::terms::basic::Tile;
 use crate::tiles::{Log, Plan, Policy, Scratch};
 use crate::weights::{Extended, Weight, effective_sample_size, mean_weight};
@@ -177,15 +177,8 @@ fn walk<W: Weight>(
 /// [`Error::Cancelled`]: crate::Error::Cancelled
 pub fn diagnose(log: &Log, policy: &Policy, gamma: f64, work: &Work) -> Result<Diagnosis> {
     let horizon = log.episodes.longest();
-    let plan = Plan {
-        log,
-        policies: std::slice::from_ref(policy),
-        estimators: &[Estimator::Snpdis],
-        weighted: true,
-        doubly_robust: false,
-        narrow: Discount::new(gamma, horizon),
-        wide: Discount::new(gamma, horizon),
-    };
+    let policies = std::slice::from_ref(policy);
+    let plan = Plan::new(log, policies, &[Estimator::Snpdis], gamma);
     let weights = plan.weigh(horizon, work)?;
     let held = weights.held();
     let influence = plan.influence_by_step(&weights, &held, horizon, work)?;

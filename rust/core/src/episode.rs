@@ -73,6 +73,18 @@ impl Episodes {
         self.rows(i, i + 1).len()
     }
 
+    /// Whether some episodes are longer than others.
+    pub fn lengths_differ(&self) -> bool {
+        match self {
+            Self::EachRow(_) => false,
+            Self::Offsets(offsets) => {
+                let mut lengths = offsets.windows(2).map(|w| w[1] - w[0]);
+                let first = lengths.next();
+                lengths.any(|length| Some(length) != first)
+            }
+        }
+    }
+
     /// Steps of the longest episode; 0 without episodes.
     pub fn longest(&self) -> usize {
         match self {

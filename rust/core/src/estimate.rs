@@ -51,10 +51,10 @@ pub struct Values {
     pub means: StepMeans<Extended>,
 }
 
-/// Values and step means of one policy over `n` episodes.
-pub fn finish(sums: &Sums<Extended>, discount: &Discount<Extended>, n: usize) -> Values {
+/// Values and step means of one policy over `n` episodes, or under multiplicities that sum to `n`.
+pub fn finish(sums: &Sums<Extended>, discount: &Discount<Extended>, n: f64) -> Values {
     let horizon = discount.power.len();
-    let n = Extended::from(n as f64);
+    let n = Extended::from(n);
     let mut means = StepMeans {
         scale: vec![Extended::ZERO; horizon],
         r: vec![0.0; horizon],
@@ -143,24 +143,35 @@ pub fn narrow(means: &StepMeans<Extended>) -> Option<StepMeans<f64>> {
     })
 }
 
-/// s.e. = sqrt( sum psi^2 / (n (n - 1)) ) for squares divided by 2^(2 `exponent`); NaN for n = 1.
-pub fn standard_error(squares: f64, exponent: i64, n: usize) -> f64 {
-    if n < 2 {
-        return f64::NAN;
-    }
-    let n = n as f64;
-    Extended::new((squares / (n * (n - 1.0))).sqrt(), exponent).to_f64()
+/// The standard error of a variance divided by 2^(2 `exponent`).
+fn standard_error(variance: f64, exponent: i64) -> f64 {
+    Extended::new(variance.sqrt(), exponent).to_f64()
 }
 
 impl Values {
-    /// The row of one estimator: `squares` is sum psi^2 divided by 2^(2 exponent), `bias` is
-    /// sum (w / mean w) psi of `sntis`.
-    pub fn estimate(&self, estimator: Estimator, squares: f64, bias: f64, n: usize) -> Estimate {
+    /// The value of one estimator; NaN where undefined.
+    pub fn of(&self, estimator: Estimator) -> f64 {
+        match self.undefined_from(estimator) {
+            Some(_) => f64::NAN,
+            None => self.value[estimator as usize].to_f64(),
+        }
+    }
+
+    /// The step from which on the weights that a self-normalised estimator divides by are all 0.
+    fn undefined_from(&self, estimator: Estimator) -> Option<usize> {
+        let alive = estimator == Estimator::Sntis && !self.moments.0.sum.is_zero();
+        self.dead_step
+            .filter(|_| estimator.entry().self_normalised && !alive)
+    }
+
+    /// The row of one estimator: `variance` is that of the estimate divided by 2^(2 exponent), `bias`
+    /// is sum (w / mean w) psi of `sntis`.
+    pub fn estimate(&self, estimator: Estimator, variance: f64, bias: f64, n: usize) -> Estimate {
         let entry = estimator.entry();
         let exact = self.value[estimator as usize];
         let mut row = Estimate {
             value: exact.to_f64(),
-            standard_error: standard_error(squares, self.means.exponent(estimator), n),
+            standard_error: standard_error(variance, self.means.exponent(estimator)),
             effective_sample_size: None,
             max_weight_share: None,
             note: None,
@@ -177,12 +188,7 @@ impl Values {
         if !moments.sum.is_zero() {
             row.max_weight_share = Some(moments.max.ratio(moments.sum));
         }
-        let dead = match estimator {
-            Estimator::Sntis => self.dead_step.filter(|_| moments.sum.is_zero()),
-            _ => self.dead_step,
-        };
-        let undefined = dead.filter(|_| entry.self_normalised);
-        row.note = if let Some(step) = undefined {
+        row.note = if let Some(step) = self.undefined_from(estimator) {
             row.value = f64::NAN;
             row.standard_error = f64::NAN;
             Some(format!(
@@ -246,10 +252,10 @@ impl Values {
 }
 
 /// The behavior policy's own mean return.
-pub fn behavior(mean: f64, squares: f64, n: usize) -> Estimate {
+pub fn behavior(mean: f64, variance: f64, n: usize) -> Estimate {
     let mut row = Estimate {
         value: mean,
-        standard_error: standard_error(squares, 0, n),
+        standard_error: standard_error(variance, 0),
         effective_sample_size: Some(n as f64),
         max_weight_share: Some(1.0 / n as f64),
         note: None,

@@ -3,9 +3,10 @@
 use crate::error::Result;
 use crate::estimate::{Estimate, Values, behavior, finish, narrow};
 use crate::lanes::sum;
-use crate::pairs;
+use crate::pairs::{self, ClusterSums, Influences, variance_factor};
 use crate::pool::Work;
-use crate::registry::{ESTIMATORS, Estimator};
+use crate::registry::Estimator;
+use crate::resample::Clusters;
 use crate::sums::{BLOCK, Discount, Spread, Sums};
 use crate::terms::basic::{StepMeans, Tile, add, influence};
 use crate::terms::one_step;
@@ -26,6 +27,18 @@ pub struct Evaluation {
     /// For each estimator (P + 1) x (P + 1), the behavior policy last: the variance of each estimate
     /// on the diagonal, of the difference of two off it.
     pub variances: Vec<f64>,
+    /// In the same places the accelerations of the BCa bootstrap, where they were wanted; of p - q in row p
+    /// and column q.
+    pub accelerations: Option<Vec<f64>>,
+}
+
+/// How errors are found.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Errors<'a> {
+    /// Episodes that hang together; none are independent only of other clusters' episodes.
+    pub clusters: Option<Clusters<'a>>,
+    /// Whether accelerations are wanted.
+    pub accelerations: bool,
 }
 
 /// Evaluates every policy with every estimator.
@@ -37,18 +50,11 @@ pub fn evaluate(
     policies: &[Policy],
     estimators: &[Estimator],
     gamma: f64,
+    errors: Errors,
     work: &Work,
 ) -> Result<Evaluation> {
     let horizon = log.episodes.longest();
-    let plan = Plan {
-        log,
-        policies,
-        estimators,
-        weighted: estimators.iter().any(|e| e.entry().weighted()),
-        doubly_robust: estimators.iter().any(|e| e.entry().doubly_robust()),
-        narrow: Discount::new(gamma, horizon),
-        wide: Discount::new(gamma, horizon),
-    };
+    let plan = Plan::new(log, policies, estimators, gamma);
     let n = log.episodes.len();
     let blocks = n.div_ceil(BLOCK);
     let mut totals: Vec<Sums<Extended>> = policies.iter().map(|_| Sums::new(horizon)).collect();
@@ -69,23 +75,48 @@ pub fn evaluate(
     )?;
     let values: Vec<Values> = totals
         .iter()
-        .map(|sums| finish(sums, &plan.wide, n))
+        .map(|sums| finish(sums, &plan.wide, n as f64))
         .collect();
     let narrowed: Vec<_> = values.iter().map(|v| narrow(&v.means)).collect();
     let mean_return = returns / n as f64;
     let size = policies.len() + 1;
-    let mut spread = Spread {
-        squares: vec![0.0; estimators.len() * size * size],
-        bias: vec![0.0; policies.len()],
-    };
+    let mut spread = Spread::new(estimators.len(), policies.len());
+    let mut clustered = errors
+        .clusters
+        .map(|clusters| ClusterSums::new(clusters, policies.len()));
     work.fold_blocks(
         blocks,
         MOST_BLOCKS,
         || Space::new(policies.len()),
-        |space, block| plan.spread_block(block, &values, &narrowed, mean_return, work, space),
-        |block| spread.merge(&block),
+        |space, block| {
+            let bias = plan.influence_block(block, &values, &narrowed, mean_return, work, space)?;
+            if errors.clusters.is_some() {
+                return Ok(Block::Clustered(space.psi.clone(), space.own.clone(), bias));
+            }
+            let cubes = errors.accelerations;
+            let spread = pairs::spread(&plan, &space.psi, &space.own, &values, cubes);
+            Ok(Block::Summed(Spread { bias, ..spread }))
+        },
+        |block| match (block, &mut clustered) {
+            (Block::Clustered(found, own, bias), Some(sums)) => {
+                sums.add(&found, &own);
+                for (sum, more) in spread.bias.iter_mut().zip(bias) {
+                    *sum += more;
+                }
+            }
+            (Block::Summed(block), _) => spread.merge(&block),
+            (Block::Clustered(..), None) => (),
+        },
     )?;
-    let squares = |e: usize, p: usize| spread.squares[(e * size + p) * size + p];
+    if let Some(sums) = clustered {
+        let bias = spread.bias;
+        spread = Spread {
+            bias,
+            ..sums.spread(&plan, &values, errors.accelerations)
+        };
+    }
+    let factor = variance_factor(n, errors.clusters.map(|c| c.count));
+    let squares = |e: usize, p: usize| factor * spread.squares[(e * size + p) * size + p];
     let mut estimates = Vec::with_capacity(policies.len() * estimators.len());
     for (p, values) in values.iter().enumerate() {
         for (e, &estimator) in estimators.iter().enumerate() {
@@ -94,9 +125,18 @@ pub fn evaluate(
     }
     Ok(Evaluation {
         behavior: behavior(mean_return, squares(0, policies.len()), n),
-        variances: pairs::variances(&spread.squares, &values, &estimates, estimators, n),
+        variances: pairs::variances(&spread.squares, &values, &estimates, estimators, factor),
+        accelerations: errors
+            .accelerations
+            .then(|| pairs::accelerations(&spread, &values, &estimates, estimators)),
         estimates,
     })
+}
+
+/// What the second pass finds of a block.
+enum Block {
+    Summed(Spread),
+    Clustered(Vec<Influences>, Vec<f64>, Vec<f64>),
 }
 
 impl Plan<'_> {
@@ -183,10 +223,9 @@ impl Plan<'_> {
         tile: &Tile,
         discount: &Discount<W>,
         means: &StepMeans<W>,
-        out: &mut Influence,
+        (psi, bias): (&mut Influences, &mut f64),
         at: usize,
     ) -> bool {
-        let Influence { psi, bias } = out;
         match (self.weighted, self.doubly_robust) {
             (false, _) => true,
             (true, false) => influence::<W, false>(tile, discount, means, psi, at, bias),
@@ -199,13 +238,12 @@ impl Plan<'_> {
         &self,
         tile: &Tile,
         means: &StepMeans<f64>,
-        out: &mut Influence,
+        (psi, bias): (&mut Influences, &mut f64),
         at: usize,
     ) -> bool {
         if !self.one_step() {
-            return self.influence(tile, &self.narrow, means, out, at);
+            return self.influence(tile, &self.narrow, means, (psi, bias), at);
         }
-        let Influence { psi, bias } = out;
         match (self.weighted, self.doubly_robust) {
             (false, _) => true,
             (true, false) => one_step::influence::<false>(tile, means, psi, at, bias),
@@ -214,8 +252,8 @@ impl Plan<'_> {
     }
 
     /// Influence values of `dm`.
-    fn direct(&self, tile: &Tile, mean: f64, out: &mut Influence, at: usize) {
-        let out = &mut out.psi[Estimator::Dm as usize][at..];
+    fn direct(&self, tile: &Tile, mean: f64, psi: &mut Influences, at: usize) {
+        let out = &mut psi[Estimator::Dm as usize][at..];
         if self.one_step() {
             for (psi, v) in out.iter_mut().zip(tile.v) {
                 *psi = v - mean;
@@ -227,8 +265,8 @@ impl Plan<'_> {
         }
     }
 
-    /// Second pass over a block: squares of influence values and of their differences.
-    fn spread_block(
+    /// Second pass over a block: influence values, left in `space`, and what `sntis`' biases need.
+    fn influence_block(
         &self,
         block: usize,
         values: &[Values],
@@ -236,17 +274,11 @@ impl Plan<'_> {
         mean_return: f64,
         work: &Work,
         space: &mut Space,
-    ) -> Result<Spread> {
+    ) -> Result<Vec<f64>> {
         let (first, _) = self.span(block);
-        let Space {
-            scratch,
-            found,
-            own,
-        } = space;
+        let Space { scratch, psi, own } = space;
         own.clear();
-        for influence in found.iter_mut() {
-            influence.bias = 0.0;
-        }
+        let mut bias = vec![0.0; psi.len()];
         let mut again: Vec<bool> = narrowed.iter().map(Option::is_none).collect();
         self.visit(
             block,
@@ -255,16 +287,17 @@ impl Plan<'_> {
             |tile| own.extend(tile.returns.iter().map(|g| g - mean_return)),
             |p, tile| {
                 let at = tile.span.0 - first;
-                self.direct(tile, values[p].means.v0, &mut found[p], at);
+                self.direct(tile, values[p].means.v0, &mut psi[p], at);
                 if let (false, Some(means)) = (again[p], &narrowed[p]) {
-                    again[p] = !self.influence_narrow(tile, means, &mut found[p], at);
+                    let out = (&mut psi[p], &mut bias[p]);
+                    again[p] = !self.influence_narrow(tile, means, out, at);
                 }
                 Ok(())
             },
         )?;
         if again.contains(&true) {
-            for (found, _) in found.iter_mut().zip(&again).filter(|(_, again)| **again) {
-                found.bias = 0.0;
+            for (bias, _) in bias.iter_mut().zip(&again).filter(|(_, again)| **again) {
+                *bias = 0.0;
             }
             self.visit(
                 block,
@@ -274,42 +307,32 @@ impl Plan<'_> {
                 |p, tile| {
                     if again[p] {
                         let (means, at) = (&values[p].means, tile.span.0 - first);
-                        let _always = self.influence(tile, &self.wide, means, &mut found[p], at);
+                        let out = (&mut psi[p], &mut bias[p]);
+                        let _always = self.influence(tile, &self.wide, means, out, at);
                     }
                     Ok(())
                 },
             )?;
         }
-        Ok(Spread {
-            squares: pairs::squares(self, found, own, values),
-            bias: found.iter().map(|f| f.bias).collect(),
-        })
+        Ok(bias)
     }
-}
-
-/// Influence values of one policy over a block.
-pub(crate) struct Influence {
-    pub(crate) psi: [Vec<f64>; ESTIMATORS],
-    bias: f64,
 }
 
 /// Buffers of a thread in the second pass.
 struct Space {
     scratch: Scratch,
-    found: Vec<Influence>,
-    /// Influence values of the behavior policy.
+    /// Influence values of each policy over a block.
+    psi: Vec<Influences>,
+    /// Those of the behavior policy.
     own: Vec<f64>,
 }
 
 impl Space {
     fn new(policies: usize) -> Self {
-        let influence = |_| Influence {
-            psi: std::array::from_fn(|_| vec![0.0; BLOCK]),
-            bias: 0.0,
-        };
+        let influences = |_| std::array::from_fn(|_| vec![0.0; BLOCK]);
         Self {
             scratch: Scratch::default(),
-            found: (0..policies).map(influence).collect(),
+            psi: (0..policies).map(influences).collect(),
             own: Vec::with_capacity(BLOCK),
         }
     }

@@ -5,10 +5,15 @@
 //! [`evaluate`] runs them over the rows of a log; [`registry`] is the one table of estimators;
 //! [`top_k`] ranks candidates and computes `SharpeRatio@k`.
 
+pub mod assessment;
+pub mod bootstrap;
+pub mod bounds;
+mod bundle;
 pub mod check;
 pub mod column;
 pub mod diagnostics;
 pub mod episode;
+pub mod episode_terms;
 pub mod error;
 pub mod estimate;
 pub mod evaluate;
@@ -16,10 +21,15 @@ pub mod final_weights;
 pub mod interval;
 mod lanes;
 mod pairs;
+mod panels;
 pub mod pareto;
 pub mod pool;
+pub mod predictive;
 pub mod random;
 pub mod registry;
+pub mod replicate_intervals;
+mod replicate_sums;
+pub mod resample;
 pub mod sums;
 pub mod terms;
 pub mod tiles;

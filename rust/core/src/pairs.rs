@@ -1,47 +1,62 @@
-//! Squares of influence values and of their differences, for every pair of policies.
+//! Squares and cubes of influence values and of their differences, for every pair of policies.
 //!
-//! The variance of the difference of two nearly equal policies does not survive in
+//! The squares give every standard error, the cubes with them the acceleration of the BCa bootstrap,
+//! a = sum psi^3 / (6 (sum psi^2)^1.5). With clusters of episodes both are taken of the sums of psi over
+//! each cluster. The variance of the difference of two nearly equal policies does not survive in
 //! var a + var b - 2 cov, so differences are squared as such: O(P^2) an episode and estimator.
 
 use crate::estimate::{Estimate, Values};
-use crate::evaluate::Influence;
 use crate::lanes::sum_pairs;
-use crate::registry::Estimator;
+use crate::registry::{ESTIMATORS, Estimator};
+use crate::resample::Clusters;
+use crate::sums::Spread;
 use crate::terms::one_step;
 use crate::tiles::Plan;
 use crate::weights::Extended;
+
+/// Influence values of one policy by estimator and episode, or sums of them by cluster.
+pub(crate) type Influences = [Vec<f64>; ESTIMATORS];
 
 /// Power of two by which influence values of policy `p` are divided; the behavior policy's by none.
 fn exponent(values: &[Values], p: usize, estimator: Estimator) -> i64 {
     values.get(p).map_or(0, |v| v.means.exponent(estimator))
 }
 
-/// Full matrices of variances from the upper triangles of scaled squares.
-pub(crate) fn variances(
-    squares: &[f64],
+/// What a sum of squares is multiplied by to be the variance of a mean: 1 / (n (n - 1)), or
+/// C / ((C - 1) n^2) with clusters; NaN for a single episode or cluster.
+pub(crate) fn variance_factor(n: usize, clusters: Option<usize>) -> f64 {
+    let (units, n) = (clusters.unwrap_or(n) as f64, n as f64);
+    if units < 2.0 {
+        return f64::NAN;
+    }
+    if clusters.is_none() {
+        1.0 / (n * (n - 1.0))
+    } else {
+        units / ((units - 1.0) * n * n)
+    }
+}
+
+/// Full matrices over the policies and, last, the behavior policy, from upper triangles; `of` is given
+/// the place in the triangles and the exponent that the pair's influence values were divided by.
+fn matrices(
     values: &[Values],
     estimates: &[Estimate],
     estimators: &[Estimator],
-    n: usize,
+    of: impl Fn(usize, i64) -> f64,
 ) -> Vec<f64> {
     let size = values.len() + 1;
-    let mut out = vec![f64::NAN; squares.len()];
-    if n < 2 {
-        return out;
-    }
+    let mut out = vec![f64::NAN; estimators.len() * size * size];
     for (e, &estimator) in estimators.iter().enumerate() {
         for p in 0..size {
             for q in p..size {
-                let square = squares[(e * size + p) * size + q] / (n as f64 * (n as f64 - 1.0));
-                let common = exponent(values, p, estimator).max(exponent(values, q, estimator));
                 let undefined = [p, q].iter().any(|&p| {
                     p < values.len() && estimates[p * estimators.len() + e].value.is_nan()
                 });
-                let value = if undefined {
-                    f64::NAN
-                } else {
-                    Extended::new(square, 2 * common).to_f64()
-                };
+                if undefined {
+                    continue;
+                }
+                let common = exponent(values, p, estimator).max(exponent(values, q, estimator));
+                let value = of((e * size + p) * size + q, common);
                 out[(e * size + p) * size + q] = value;
                 out[(e * size + q) * size + p] = value;
             }
@@ -50,14 +65,61 @@ pub(crate) fn variances(
     out
 }
 
-/// sum (a 2^`up` - b 2^`vp`)^2 for shifts that are 0 or less.
-fn squared_difference(a: &[f64], b: &[f64], (up, vp): (i64, i64)) -> f64 {
-    if (up, vp) == (0, 0) {
-        return sum_pairs(a, b, |x, y| (x - y) * (x - y));
+/// Variances of the estimates on the diagonals, of differences off them.
+pub(crate) fn variances(
+    squares: &[f64],
+    values: &[Values],
+    estimates: &[Estimate],
+    estimators: &[Estimator],
+    factor: f64,
+) -> Vec<f64> {
+    matrices(values, estimates, estimators, |at, exponent| {
+        Extended::new(squares[at] * factor, 2 * exponent).to_f64()
+    })
+}
+
+/// Accelerations of the same; 0 where nothing varies. Off the diagonals of the upper triangle less the
+/// lower one: of a - b for a before b, with the other sign for b - a.
+pub(crate) fn accelerations(
+    spread: &Spread,
+    values: &[Values],
+    estimates: &[Estimate],
+    estimators: &[Estimator],
+) -> Vec<f64> {
+    let mut out = matrices(values, estimates, estimators, |at, _| {
+        let (square, cube) = (spread.squares[at], spread.cubes[at]);
+        if square > 0.0 {
+            cube / (6.0 * square.powf(1.5))
+        } else {
+            0.0
+        }
+    });
+    let size = values.len() + 1;
+    for matrix in out.chunks_exact_mut(size * size) {
+        for p in 0..size {
+            for q in 0..p {
+                matrix[p * size + q] = -matrix[q * size + p];
+            }
+        }
     }
-    let factor = |shift| Extended::new(1.0, shift).to_f64();
-    let (f, g) = (factor(up), factor(vp));
-    sum_pairs(a, b, |x, y| (x * f - y * g) * (x * f - y * g))
+    out
+}
+
+/// Sums of squares and, if wanted, of cubes of what `term` makes of two values.
+#[inline(always)]
+fn powers(a: &[f64], b: &[f64], cubes: bool, term: impl Fn(f64, f64) -> f64) -> [f64; 2] {
+    let square = sum_pairs(a, b, |x, y| term(x, y) * term(x, y));
+    let cube = |x, y| term(x, y) * term(x, y) * term(x, y);
+    [square, if cubes { sum_pairs(a, b, cube) } else { 0.0 }]
+}
+
+/// [`powers`] of a 2^`up` - b 2^`vp`, for shifts that are 0 or less.
+fn difference(a: &[f64], b: &[f64], (up, vp): (i64, i64), cubes: bool) -> [f64; 2] {
+    if (up, vp) == (0, 0) {
+        return powers(a, b, cubes, |x, y| x - y);
+    }
+    let [f, g] = [up, vp].map(|shift| Extended::new(1.0, shift).to_f64());
+    powers(a, b, cubes, |x, y| x * f - y * g)
 }
 
 /// The estimator whose influence values stand for this one's.
@@ -69,17 +131,18 @@ fn source(plan: &Plan, estimator: Estimator) -> Estimator {
     }
 }
 
-/// Squares of influence values and of their differences, the behavior policy's last.
-pub(crate) fn squares(
+/// Squares, and cubes if wanted, of influence values and of their differences, the behavior policy's
+/// last, as upper triangles.
+pub(crate) fn spread(
     plan: &Plan,
-    found: &[Influence],
+    found: &[Influences],
     own: &[f64],
     values: &[Values],
-) -> Vec<f64> {
+    cubes: bool,
+) -> Spread {
     let size = found.len() + 1;
-    let mut squares = vec![0.0; plan.estimators.len() * size * size];
+    let mut out = Spread::new(plan.estimators.len(), found.len());
     let n = own.len();
-    let own_square = sum_pairs(own, own, |x, y| x * y);
     for (e, &estimator) in plan.estimators.iter().enumerate() {
         let at = |p: usize, q: usize| (e * size + p) * size + q;
         let estimator = source(plan, estimator);
@@ -88,27 +151,69 @@ pub(crate) fn squares(
             .position(|&earlier| source(plan, earlier) == estimator)
         {
             let matrix = first * size * size..(first + 1) * size * size;
-            squares.copy_within(matrix, at(0, 0));
+            out.squares.copy_within(matrix.clone(), at(0, 0));
+            out.cubes.copy_within(matrix, at(0, 0));
             continue;
         }
         let row = |p: usize| {
             found
                 .get(p)
-                .map_or(own, |f| &f.psi[estimator as usize][..n])
+                .map_or(own, |psi| &psi[estimator as usize][..n])
         };
-        for p in 0..found.len() {
-            squares[at(p, p)] = sum_pairs(row(p), row(p), |x, y| x * y);
+        for p in 0..size {
+            [out.squares[at(p, p)], out.cubes[at(p, p)]] = powers(row(p), row(p), cubes, |x, _| x);
             for q in p + 1..size {
-                let pair = (
-                    exponent(values, p, estimator),
-                    exponent(values, q, estimator),
-                );
-                let common = pair.0.max(pair.1);
-                let shifts = (pair.0 - common, pair.1 - common);
-                squares[at(p, q)] = squared_difference(row(p), row(q), shifts);
+                let pair = [p, q].map(|p| exponent(values, p, estimator));
+                let common = pair[0].max(pair[1]);
+                let shifts = (pair[0] - common, pair[1] - common);
+                [out.squares[at(p, q)], out.cubes[at(p, q)]] =
+                    difference(row(p), row(q), shifts, cubes);
             }
         }
-        squares[at(size - 1, size - 1)] = own_square;
     }
-    squares
+    out
+}
+
+/// Sums of influence values over clusters of episodes.
+pub(crate) struct ClusterSums<'a> {
+    clusters: Clusters<'a>,
+    found: Vec<Influences>,
+    own: Vec<f64>,
+    /// First episode of the next block.
+    next: usize,
+}
+
+impl<'a> ClusterSums<'a> {
+    pub(crate) fn new(clusters: Clusters<'a>, policies: usize) -> Self {
+        let zeros = || vec![0.0; clusters.count];
+        Self {
+            clusters,
+            found: (0..policies)
+                .map(|_| std::array::from_fn(|_| zeros()))
+                .collect(),
+            own: zeros(),
+            next: 0,
+        }
+    }
+
+    /// Adds the influence values of the next block.
+    pub(crate) fn add(&mut self, found: &[Influences], own: &[f64]) {
+        let clusters = &self.clusters.of[self.next..self.next + own.len()];
+        let add = |sums: &mut [f64], psi: &[f64]| {
+            for (&cluster, x) in clusters.iter().zip(psi) {
+                sums[cluster as usize] += x;
+            }
+        };
+        for (sums, psi) in self.found.iter_mut().zip(found) {
+            for (sums, psi) in sums.iter_mut().zip(psi) {
+                add(sums, psi);
+            }
+        }
+        add(&mut self.own, own);
+        self.next += own.len();
+    }
+
+    pub(crate) fn spread(&self, plan: &Plan, values: &[Values], cubes: bool) -> Spread {
+        spread(plan, &self.found, &self.own, values, cubes)
+    }
 }

@@ -73,6 +73,11 @@ impl Work<'_> {
         Ok(())
     }
 
+    /// Counts one more block as done, beside those that [`Work::fold_blocks`] counts.
+    pub fn tick(&self) {
+        self.done.fetch_add(1, Ordering::Relaxed);
+    }
+
     /// Computes `map(0..blocks)` and hands each result to `fold` in index order, so that the
     /// outcome does not depend on the number of threads. The error of the lowest block wins. Each
     /// thread keeps a `space` of its own, whose buffers `map` may use again, and takes up to `batch`

@@ -4,14 +4,36 @@
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u64)]
 pub enum Purpose {
+    /// How often an episode is drawn in a replicate.
+    Bootstrap = 0,
+    /// Which true values are drawn for a prediction.
+    Truth = 1,
     /// Which of several tied policies make the shortlist.
     Ties = 2,
+    /// Which episodes are held out.
+    Folds = 3,
+    /// Which episode is drawn next in a replicate with replacement.
+    Multinomial = 4,
+}
+
+/// Hash of an integer that names something, such as an episode: the finish of splitmix64.
+pub fn hash_integer(id: i64) -> u64 {
+    let mut z = (id as u64).wrapping_add(0x9E37_79B9_7F4A_7C15);
+    z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    z ^ (z >> 31)
+}
+
+/// Hash of a text that names something: XXH3-64 of its UTF-8 bytes.
+pub fn hash_text(id: &str) -> u64 {
+    xxhash_rust::xxh3::xxh3_64(id.as_bytes())
 }
 
 /// Philox4x64-10 (Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3").
 ///
 /// numpy's `Philox(key=key, counter=counter)` adds 1 to its 256-bit counter, least significant
 /// word first, before every block: its first block is the one of `counter + 1` here.
+#[inline(always)]
 pub fn philox(key: [u64; 2], counter: [u64; 4]) -> [u64; 4] {
     let [mut k0, mut k1] = key;
     let mut c = counter;
@@ -25,12 +47,14 @@ pub fn philox(key: [u64; 2], counter: [u64; 4]) -> [u64; 4] {
     c
 }
 
+#[inline(always)]
 fn multiply(a: u64, b: u64) -> (u64, u64) {
     let product = u128::from(a) * u128::from(b);
     ((product >> 64) as u64, product as u64)
 }
 
 /// The uniforms on `0..2^32` of one item for the eight replicates `8 octet .. 8 octet + 8`.
+#[inline(always)]
 pub fn uniforms(seed: u64, item: u64, octet: u64, purpose: Purpose) -> [u32; 8] {
     let words = philox([seed, 0], [item, octet, purpose as u64, 0]);
     std::array::from_fn(|i| (words[i / 2] >> (32 * (i % 2))) as u32)

@@ -13,6 +13,12 @@ pub const BLOCK: usize = 1024;
 /// in cache while policies take turns.
 pub const TILE_ROWS: usize = 4096;
 
+/// Most episodes and rows of a bundle, the part of a log over which the bootstrap sums in registers.
+/// Bundles too are added up in index order.
+pub const BUNDLE: usize = 256;
+/// See [`BUNDLE`].
+pub const BUNDLE_ROWS: usize = 1 << 16;
+
 /// gamma^t and what remains of its sum, for steps 0 to the horizon.
 #[derive(Debug, Clone)]
 pub struct Discount<W> {
@@ -185,18 +191,33 @@ pub struct Spread {
     /// For each estimator a (P + 1) x (P + 1) upper triangle by rows, the behavior policy last:
     /// sum psi_p^2 on the diagonal, sum (psi_p - psi_q)^2 off it.
     pub squares: Vec<f64>,
+    /// The same of cubes, where they are wanted.
+    pub cubes: Vec<f64>,
     /// For each policy sum (w / mean w) psi of `sntis`, the numerator of its bias.
     pub bias: Vec<f64>,
 }
 
 impl Spread {
+    /// No episodes yet.
+    pub fn new(estimators: usize, policies: usize) -> Self {
+        let size = estimators * (policies + 1) * (policies + 1);
+        Self {
+            squares: vec![0.0; size],
+            cubes: vec![0.0; size],
+            bias: vec![0.0; policies],
+        }
+    }
+
     /// Adds the sums of further episodes.
     pub fn merge(&mut self, other: &Self) {
-        for (a, b) in self.squares.iter_mut().zip(&other.squares) {
-            *a += b;
-        }
-        for (a, b) in self.bias.iter_mut().zip(&other.bias) {
-            *a += b;
+        for (sums, more) in [
+            (&mut self.squares, &other.squares),
+            (&mut self.cubes, &other.cubes),
+            (&mut self.bias, &other.bias),
+        ] {
+            for (a, b) in sums.iter_mut().zip(more) {
+                *a += b;
+            }
         }
     }
 }

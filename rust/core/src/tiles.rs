@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 use crate::lanes::vectorise;
 use crate::pool::Work;
 use crate::registry::Estimator;
-use crate::sums::{BLOCK, Discount, TILE_ROWS};
+use crate::sums::{BLOCK, BUNDLE, BUNDLE_ROWS, Discount, TILE_ROWS};
 use crate::terms::basic::Tile;
 use crate::weights::Extended;
 
@@ -59,14 +59,26 @@ pub(crate) struct Plan<'a> {
 
 /// Buffers for columns that cannot be borrowed, and the returns of a tile.
 #[derive(Default)]
-pub(crate) struct Scratch {
+pub(crate) struct LogScratch {
     reward: Vec<f64>,
     propensity: Vec<f64>,
+    returns: Vec<f64>,
+}
+
+/// The same for the columns of a policy, and its ratios.
+#[derive(Default)]
+pub(crate) struct PolicyScratch {
     prob: Vec<f64>,
     q: Vec<f64>,
     v: Vec<f64>,
-    returns: Vec<f64>,
     rho: Vec<f64>,
+}
+
+/// Buffers of one thread.
+#[derive(Default)]
+pub(crate) struct Scratch {
+    pub(crate) log: LogScratch,
+    pub(crate) policy: PolicyScratch,
 }
 
 fn read<'s>(
@@ -87,6 +99,25 @@ fn divide(a: &[f64], b: &[f64], out: &mut Vec<f64>) {
 }
 
 impl<'a> Plan<'a> {
+    /// For every policy with every estimator.
+    pub(crate) fn new(
+        log: &'a Log<'a>,
+        policies: &'a [Policy<'a>],
+        estimators: &'a [Estimator],
+        gamma: f64,
+    ) -> Self {
+        let horizon = log.episodes.longest();
+        Self {
+            log,
+            policies,
+            estimators,
+            weighted: estimators.iter().any(|e| e.entry().weighted()),
+            doubly_robust: estimators.iter().any(|e| e.entry().doubly_robust()),
+            narrow: Discount::new(gamma, horizon),
+            wide: Discount::new(gamma, horizon),
+        }
+    }
+
     /// The episodes of a block.
     pub(crate) fn span(&self, block: usize) -> (usize, usize) {
         let first = block * BLOCK;
@@ -114,6 +145,22 @@ impl<'a> Plan<'a> {
         })
     }
 
+    /// The log in bundles of whole episodes, for the bootstrap: at most [`BUNDLE`] of them and
+    /// [`BUNDLE_ROWS`] rows, or one long episode.
+    pub(crate) fn bundles(&self) -> Vec<(usize, usize)> {
+        let episodes = self.log.episodes;
+        let (mut bundles, mut first) = (Vec::new(), 0);
+        while first < episodes.len() {
+            let mut last = (first + BUNDLE).min(episodes.len());
+            while last > first + 1 && episodes.rows(first, last).len() > BUNDLE_ROWS {
+                last = first + (last - first) / 2;
+            }
+            bundles.push((first, last));
+            first = last;
+        }
+        bundles
+    }
+
     /// The longest episode of a span.
     pub(crate) fn longest(&self, (first, last): (usize, usize)) -> usize {
         if self.one_step() {
@@ -136,61 +183,72 @@ impl<'a> Plan<'a> {
     ) -> Result<()> {
         for span in self.tiles(self.span(block)) {
             work.check()?;
-            let rows = self.log.episodes.rows(span.0, span.1);
-            let reward = self.log.reward.read(rows.clone(), &mut scratch.reward);
-            let propensity = self
-                .log
-                .propensity
-                .as_ref()
-                .filter(|_| self.weighted)
-                .map_or(&[][..], |c| c.read(rows.clone(), &mut scratch.propensity));
-            let mut tile = Tile {
-                episodes: self.log.episodes,
-                span,
-                prob: &[],
-                propensity,
-                rho: &[],
-                reward,
-                q: &[],
-                v: &[],
-                returns: &[],
-            };
-            if self.one_step() {
-                tile.returns = reward;
-            } else {
-                scratch.returns.clear();
-                for rows in tile.rows() {
-                    let discounted = reward[rows].iter().zip(&self.narrow.power);
-                    scratch
-                        .returns
-                        .push(discounted.fold(0.0, |g, (r, power)| g + power * r));
-                }
-                tile.returns = &scratch.returns;
-            }
+            let tile = self.log_tile(span, &mut scratch.log);
             each_log(&tile);
-            for (p, policy) in self.policies.iter().enumerate() {
-                let column = |input: &'a Option<Input<'a>>, used: bool| {
-                    input.as_ref().filter(|_| used).map(|i| &i.column)
-                };
-                let prob = read(
-                    column(&policy.prob, self.weighted),
-                    &rows,
-                    &mut scratch.prob,
-                );
-                divide(prob, propensity, &mut scratch.rho);
-                each_policy(
-                    p,
-                    &Tile {
-                        prob,
-                        rho: &scratch.rho,
-                        q: read(column(&policy.q, self.doubly_robust), &rows, &mut scratch.q),
-                        v: read(column(&policy.v, self.model()), &rows, &mut scratch.v),
-                        ..tile
-                    },
-                )?;
+            for p in 0..self.policies.len() {
+                each_policy(p, &self.policy_tile(p, &tile, &mut scratch.policy))?;
             }
         }
         Ok(())
+    }
+
+    /// Reads the log's part of some episodes.
+    pub(crate) fn log_tile<'s>(
+        &'s self,
+        span: (usize, usize),
+        scratch: &'s mut LogScratch,
+    ) -> Tile<'s> {
+        let rows = self.log.episodes.rows(span.0, span.1);
+        let reward = self.log.reward.read(rows.clone(), &mut scratch.reward);
+        let propensity = self.log.propensity.as_ref().filter(|_| self.weighted);
+        let mut tile = Tile {
+            episodes: self.log.episodes,
+            span,
+            prob: &[],
+            propensity: read(propensity, &rows, &mut scratch.propensity),
+            rho: &[],
+            reward,
+            q: &[],
+            v: &[],
+            returns: &[],
+        };
+        if self.one_step() {
+            tile.returns = reward;
+        } else {
+            scratch.returns.clear();
+            for rows in tile.rows() {
+                let discounted = reward[rows].iter().zip(&self.narrow.power);
+                scratch
+                    .returns
+                    .push(discounted.fold(0.0, |g, (r, power)| g + power * r));
+            }
+            tile.returns = &scratch.returns;
+        }
+        tile
+    }
+
+    /// Reads a policy's part of the same episodes.
+    pub(crate) fn policy_tile<'s>(
+        &'s self,
+        policy: usize,
+        tile: &Tile<'s>,
+        scratch: &'s mut PolicyScratch,
+    ) -> Tile<'s> {
+        let policy = &self.policies[policy];
+        let rows = self.log.episodes.rows(tile.span.0, tile.span.1);
+        let column = |input: &'s Option<Input<'a>>, used: bool| {
+            input.as_ref().filter(|_| used).map(|i| &i.column)
+        };
+        let prob = column(&policy.prob, self.weighted);
+        let prob = read(prob, &rows, &mut scratch.prob);
+        divide(prob, tile.propensity, &mut scratch.rho);
+        Tile {
+            prob,
+            rho: &scratch.rho,
+            q: read(column(&policy.q, self.doubly_robust), &rows, &mut scratch.q),
+            v: read(column(&policy.v, self.model()), &rows, &mut scratch.v),
+            ..*tile
+        }
     }
 
     /// Whether every row is an episode.

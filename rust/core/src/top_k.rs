@@ -19,7 +19,9 @@ mod shortlist;
 pub use options::{Options, Safety, Ties};
 
 use options::{LARGEST, invalid};
-use shortlist::{BEST, MEAN, SHARPE_RATIO, STD, Shortlist, VIOLATION_RATE, WORST};
+use shortlist::{
+    BEST, MEAN, Measure, SHARPE_RATIO, STD, Shortlist, Statistics, VIOLATION_RATE, WORST,
+};
 
 /// What the top k hold, entry i for k = i + 1.
 #[derive(Debug, Clone, PartialEq)]
@@ -38,21 +40,108 @@ pub struct TopK {
     pub safety_violation_rate: Option<Vec<f64>>,
     /// NaN for k = 1. Where all k values are equal, NaN if they do not exceed `J_b`, else +inf.
     pub sharpe_ratio: Vec<f64>,
-    /// How many estimates are NaN; they rank last, in the order given.
-    pub n_nan_estimates: usize,
 }
 
 /// The candidates' positions, highest estimate first, NaN last in the order given.
 pub fn rank(estimated: &[f64], ties: Ties) -> Vec<usize> {
-    let (mut order, missing): (Vec<_>, Vec<_>) =
-        (0..estimated.len()).partition(|&i| !estimated[i].is_nan());
+    let mut order = Vec::with_capacity(estimated.len());
+    rank_into(estimated, ties, &mut order);
+    order
+}
+
+/// [`rank`] into a vector that may be used again.
+pub(crate) fn rank_into(estimated: &[f64], ties: Ties, order: &mut Vec<usize>) {
+    order.clear();
+    order.extend((0..estimated.len()).filter(|&i| !estimated[i].is_nan()));
     if ties == Ties::Last {
         order.reverse();
     }
-    let descending = |&a: &usize, &b: &usize| estimated[b].partial_cmp(&estimated[a]);
-    order.sort_by(|a, b| descending(a, b).unwrap_or(Ordering::Equal));
-    order.extend(missing);
-    order
+    // Of equals what stands first stays first.
+    let descending = |&a: &usize, &b: &usize| {
+        let by_value = estimated[b].partial_cmp(&estimated[a]);
+        let by_place = if ties == Ties::Last {
+            b.cmp(&a)
+        } else {
+            a.cmp(&b)
+        };
+        by_value.unwrap_or(Ordering::Equal).then(by_place)
+    };
+    order.sort_unstable_by(descending);
+    order.extend((0..estimated.len()).filter(|&i| estimated[i].is_nan()));
+}
+
+/// What is said of the top k: the statistics of the set, and the true value of the k-th.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Row {
+    pub(crate) best: f64,
+    pub(crate) worst: f64,
+    pub(crate) mean: f64,
+    pub(crate) std: f64,
+    pub(crate) kth: f64,
+    pub(crate) safety_violation_rate: f64,
+    pub(crate) sharpe_ratio: f64,
+}
+
+/// True values that rankings are measured by, and how.
+pub(crate) struct Judge<'a> {
+    truth: &'a [f64],
+    options: Options,
+    pub(crate) measure: Measure,
+}
+
+impl<'a> Judge<'a> {
+    /// # Errors
+    /// As [`top_k`].
+    pub(crate) fn new(truth: &'a [f64], behavior_value: f64, options: &Options) -> Result<Self> {
+        check(truth, truth)?;
+        Ok(Self {
+            truth,
+            options: *options,
+            measure: options.measure(behavior_value)?,
+        })
+    }
+
+    /// Measures the top k of candidates that stand in `order`, for k = 1, 2, ..
+    pub(crate) fn rows(&self, estimated: &[f64], order: &[usize], mut each: impl FnMut(Row)) {
+        let (truth, measure) = (self.truth, &self.measure);
+        let mut shortlist = Shortlist::EMPTY;
+        let mut k = 0;
+        let mut emit = |row: Statistics, kth: f64| {
+            k += 1;
+            each(Row {
+                best: row[BEST],
+                worst: row[WORST],
+                mean: row[MEAN],
+                std: row[STD],
+                kth,
+                safety_violation_rate: row[VIOLATION_RATE],
+                sharpe_ratio: self.options.finished(row[SHARPE_RATIO], k),
+            });
+        };
+        for tied in order.chunk_by(|&a, &b| estimated[a] == estimated[b]) {
+            if self.options.ties == Ties::Average && tied.len() > 1 {
+                let mut group: Vec<f64> = tied.iter().map(|&policy| truth[policy]).collect();
+                // So that the order given does not matter, not even to what is sampled.
+                group.sort_by(f64::total_cmp);
+                let mut whole = Shortlist::EMPTY;
+                for &x in &group {
+                    whole.add(x, measure);
+                }
+                for row in shortlist.completed_by_some(&group, measure) {
+                    emit(row, whole.mean());
+                }
+                for &x in &group {
+                    shortlist.add(x, measure);
+                }
+                emit(shortlist.statistics(measure), whole.mean());
+            } else {
+                for &policy in tied {
+                    shortlist.add(truth[policy], measure);
+                    emit(shortlist.statistics(measure), truth[policy]);
+                }
+            }
+        }
+    }
 }
 
 /// Ranks the candidates by estimate and measures the true values of the top k, for all k.
@@ -67,53 +156,20 @@ pub fn top_k(
     options: &Options,
 ) -> Result<TopK> {
     check(estimated, truth)?;
-    let measure = options.measure(behavior_value)?;
-    let order = rank(estimated, options.ties);
-    let mut shortlist = Shortlist::EMPTY;
-    let mut rows = Vec::with_capacity(order.len());
-    let mut kth = Vec::with_capacity(order.len());
-    for tied in order.chunk_by(|&a, &b| estimated[a] == estimated[b]) {
-        if options.ties == Ties::Average && tied.len() > 1 {
-            let mut group: Vec<f64> = tied.iter().map(|&policy| truth[policy]).collect();
-            // So that the order given does not matter, not even to what is sampled.
-            group.sort_by(f64::total_cmp);
-            rows.extend(shortlist.completed_by_some(&group, &measure));
-            let mut whole = Shortlist::EMPTY;
-            for &x in &group {
-                whole.add(x, &measure);
-                shortlist.add(x, &measure);
-            }
-            rows.push(shortlist.statistics(&measure));
-            kth.extend(group.iter().map(|_| whole.mean()));
-        } else {
-            for &policy in tied {
-                shortlist.add(truth[policy], &measure);
-                rows.push(shortlist.statistics(&measure));
-                kth.push(truth[policy]);
-            }
-        }
-    }
-    let column = |i: usize| rows.iter().map(|row| row[i]).collect::<Vec<f64>>();
-    let mut sharpe_ratio = column(SHARPE_RATIO);
-    for (i, x) in sharpe_ratio.iter_mut().enumerate() {
-        if options.undefined_as_zero && i > 0 && x.is_nan() {
-            *x = 0.0;
-        }
-        if let Some(limit) = options.clip
-            && *x > limit
-        {
-            *x = limit;
-        }
-    }
+    let judge = Judge::new(truth, behavior_value, options)?;
+    let mut rows = Vec::with_capacity(truth.len());
+    judge.rows(estimated, &rank(estimated, options.ties), |row| {
+        rows.push(row);
+    });
+    let column = |f: fn(&Row) -> f64| rows.iter().map(f).collect::<Vec<f64>>();
     Ok(TopK {
-        best: column(BEST),
-        worst: column(WORST),
-        mean: column(MEAN),
-        std: column(STD),
-        kth,
-        safety_violation_rate: options.safety.map(|_| column(VIOLATION_RATE)),
-        sharpe_ratio,
-        n_nan_estimates: estimated.iter().filter(|x| x.is_nan()).count(),
+        best: column(|r| r.best),
+        worst: column(|r| r.worst),
+        mean: column(|r| r.mean),
+        std: column(|r| r.std),
+        kth: column(|r| r.kth),
+        safety_violation_rate: options.safety.map(|_| column(|r| r.safety_violation_rate)),
+        sharpe_ratio: column(|r| r.sharpe_ratio),
     })
 }
 
@@ -308,8 +364,6 @@ mod tests {
         ];
         assert_eq!(rank(&estimated, Ties::First), [6, 2, 5, 0, 3, 7, 8, 1, 4]);
         assert_eq!(rank(&estimated, Ties::Last), [6, 5, 2, 3, 0, 8, 7, 1, 4]);
-        let found = top_k(&estimated, &TRUTH[..9], 0.0, &Options::default()).unwrap();
-        assert_eq!(found.n_nan_estimates, 2);
     }
 
     #[test]

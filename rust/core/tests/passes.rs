@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize};
 use counterfolio_core::column::{Chunk, Column};
 use counterfolio_core::episode::Episodes;
 use counterfolio_core::estimate::finish;
-use counterfolio_core::evaluate::{Evaluation, evaluate};
+use counterfolio_core::evaluate::{Errors, Evaluation, evaluate};
 use counterfolio_core::pool::Work;
 use counterfolio_core::registry::{Estimator, REGISTRY};
 use counterfolio_core::sums::{Discount, Sums};
@@ -87,7 +87,15 @@ impl Rows {
             done: &done,
         };
         let all: Vec<_> = REGISTRY.iter().map(|entry| entry.estimator).collect();
-        evaluate(&log, &[policy.clone(), policy], &all, 0.9, &work).expect("valid columns")
+        evaluate(
+            &log,
+            &[policy.clone(), policy],
+            &all,
+            0.9,
+            Errors::default(),
+            &work,
+        )
+        .expect("valid columns")
     }
 
     /// The state of the episodes from `first` to before `last`, as one part.
@@ -165,7 +173,7 @@ proptest! {
         parts.merge(&rows.sums::<f64>(&episodes, (middle, n)).widen());
         let whole = rows.sums::<f64>(&episodes, (0, n)).widen();
         let discount = Discount::new(0.9, episodes.longest());
-        let (parts, whole) = (finish(&parts, &discount, n), finish(&whole, &discount, n));
+        let (parts, whole) = (finish(&parts, &discount, n as f64), finish(&whole, &discount, n as f64));
         prop_assert_eq!(parts.dead_step, whole.dead_step);
         for (a, b) in parts.value.iter().zip(&whole.value) {
             prop_assert!(close(a.to_f64(), b.to_f64()));

@@ -3,52 +3,37 @@
 use counterfolio_core::diagnostics::{StepDiagnosis, diagnose as run};
 use counterfolio_core::final_weights::Bin;
 use counterfolio_core::sums::BLOCK;
-use counterfolio_core::tiles::{Log, Policy};
 use numpy::{PyArray1, ToPyArray};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
-use crate::arrow::PyColumn;
 use crate::enter::enter;
-use crate::evaluation::input;
-use crate::log::{PyEpisodes, numbers};
+use crate::exceptions::internal;
+use crate::inputs::{LogInput, PolicyInput, log_of, policies_of};
 
-/// Diagnoses the weights of the policy `name` with probabilities `prob`.
+/// Diagnoses the weights of one policy.
 #[pyfunction]
-#[expect(
-    clippy::too_many_arguments,
-    reason = "the Python side passes them by name"
-)]
 pub(crate) fn diagnose<'py>(
     py: Python<'py>,
-    episodes: &PyEpisodes,
-    reward: &PyColumn,
-    propensity: &PyColumn,
-    density: bool,
-    name: &str,
-    prob: PyRef<'py, PyColumn>,
+    log: LogInput<'py>,
+    policy: PolicyInput<'py>,
     gamma: f64,
     num_threads: usize,
     progress: Option<Py<PyAny>>,
 ) -> PyResult<Bound<'py, PyDict>> {
-    let log = Log {
-        episodes: &episodes.0,
-        reward: numbers(reward, "reward")?,
-        propensity: Some(numbers(propensity, "propensity")?),
-        density,
-    };
-    let rows = log.reward.len();
-    let policy = Policy {
-        prob: input(name, Some(&prob), rows)?,
-        ..Policy::default()
+    let log = log_of(&log)?;
+    let policies = [policy];
+    let policy = policies_of(&policies, &log)?;
+    let [policy] = &policy[..] else {
+        return Err(internal("one policy was asked for"));
     };
     let found = enter(
         py,
-        rows,
+        log.reward.len(),
         num_threads,
         2 * log.episodes.len().div_ceil(BLOCK),
         progress.as_ref(),
-        |work| run(&log, &policy, gamma, work),
+        |work| run(&log, policy, gamma, work),
     )?;
     let out = PyDict::new(py);
     let step = |f: &dyn Fn(&StepDiagnosis) -> f64| -> Bound<'py, PyArray1<f64>> {

@@ -1,53 +1,19 @@
 //! Evaluation, intervals and the registry.
 
 use counterfolio_core::estimate::Estimate;
-use counterfolio_core::evaluate::evaluate as run;
+use counterfolio_core::evaluate::{Errors, evaluate as run};
 use counterfolio_core::interval::{Alternative, Reference, normal_cdf as cdf};
-use counterfolio_core::registry::{Estimator, REGISTRY};
+use counterfolio_core::registry::REGISTRY;
 use counterfolio_core::sums::BLOCK;
-use counterfolio_core::tiles::{Input, Log, Policy};
 use numpy::{PyArray1, ToPyArray};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
-use crate::arrow::PyColumn;
 use crate::enter::enter;
-use crate::exceptions::{invalid_argument, invalid_policy};
-use crate::log::{PyEpisodes, numbers};
-
-/// Name of a policy and its columns prob, q and v.
-type PolicyInput<'py> = (
-    String,
-    Option<PyRef<'py, PyColumn>>,
-    Option<PyRef<'py, PyColumn>>,
-    Option<PyRef<'py, PyColumn>>,
-);
-
-pub(crate) fn input<'a>(
-    policy: &str,
-    column: Option<&'a PyRef<'_, PyColumn>>,
-    rows: usize,
-) -> PyResult<Option<Input<'a>>> {
-    let Some(column) = column else {
-        return Ok(None);
-    };
-    let label = format!("policy \"{policy}\": column \"{}\"", column.field_name());
-    let column = column.numbers(&label).map_err(|text| {
-        // The likeliest slip of a beginner: the candidate's own actions.
-        let hint = "pass a column of numbers";
-        invalid_policy(text.replace(
-            hint,
-            "wanted is how likely the policy was to take the action that was logged, a number a row",
-        ))
-    })?;
-    if column.len() != rows {
-        return Err(invalid_policy(format!(
-            "{label} has {} rows, but the log has {rows}; pass one value for each logged row",
-            column.len()
-        )));
-    }
-    Ok(Some(Input { label, column }))
-}
+use crate::exceptions::invalid_argument;
+use crate::inputs::{
+    ClusterInput, LogInput, PolicyInput, clusters_of, estimators_of, log_of, policies_of,
+};
 
 /// The rows of the result as columns; the behavior policy's row is last.
 fn table<'py>(
@@ -81,51 +47,45 @@ fn table<'py>(
 )]
 pub(crate) fn evaluate<'py>(
     py: Python<'py>,
-    episodes: &PyEpisodes,
-    reward: &PyColumn,
-    propensity: Option<&PyColumn>,
-    density: bool,
+    log: LogInput<'py>,
     policies: Vec<PolicyInput<'py>>,
     estimators: Vec<String>,
     gamma: f64,
+    clusters: Option<ClusterInput<'py>>,
+    accelerations: bool,
     num_threads: usize,
     progress: Option<Py<PyAny>>,
 ) -> PyResult<Bound<'py, PyDict>> {
-    let estimators = estimators
-        .iter()
-        .map(|name| {
-            Estimator::from_name(name)
-                .ok_or_else(|| invalid_argument(format!("no estimator \"{name}\"")))
-        })
-        .collect::<PyResult<Vec<_>>>()?;
-    let log = Log {
-        episodes: &episodes.0,
-        reward: numbers(reward, "reward")?,
-        propensity: propensity.map(|c| numbers(c, "propensity")).transpose()?,
-        density,
+    let estimators = estimators_of(&estimators)?;
+    let log = log_of(&log)?;
+    let policies = policies_of(&policies, &log)?;
+    let errors = Errors {
+        clusters: clusters_of(clusters.as_ref(), log.episodes.len())?,
+        accelerations,
     };
-    let rows = log.reward.len();
-    let inputs = policies
-        .iter()
-        .map(|(name, prob, q, v)| {
-            Ok(Policy {
-                prob: input(name, prob.as_ref(), rows)?,
-                q: input(name, q.as_ref(), rows)?,
-                v: input(name, v.as_ref(), rows)?,
-            })
-        })
-        .collect::<PyResult<Vec<_>>>()?;
     let found = enter(
         py,
-        rows * inputs.len(),
+        log.reward.len() * policies.len(),
         num_threads,
         2 * log.episodes.len().div_ceil(BLOCK),
         progress.as_ref(),
-        |work| run(&log, &inputs, &estimators, gamma, work),
+        |work| run(&log, &policies, &estimators, gamma, errors, work),
     )?;
     let mut estimates = found.estimates;
     estimates.push(found.behavior);
-    table(py, &estimates, &found.variances)
+    let out = table(py, &estimates, &found.variances)?;
+    let accelerations = found.accelerations.map(|a| a.to_pyarray(py));
+    out.set_item("accelerations", accelerations)?;
+    Ok(out)
+}
+
+pub(crate) fn side_named(alternative: &str) -> PyResult<Alternative> {
+    match alternative {
+        "two-sided" => Ok(Alternative::TwoSided),
+        "greater" => Ok(Alternative::Greater),
+        "less" => Ok(Alternative::Less),
+        other => Err(invalid_argument(format!("no alternative \"{other}\""))),
+    }
 }
 
 /// Lower and upper bounds of values with standard errors.
@@ -143,12 +103,7 @@ pub(crate) fn intervals(
         "t" => Reference::T(degrees),
         other => return Err(invalid_argument(format!("no interval \"{other}\""))),
     };
-    let alternative = match alternative {
-        "two-sided" => Alternative::TwoSided,
-        "greater" => Alternative::Greater,
-        "less" => Alternative::Less,
-        other => return Err(invalid_argument(format!("no alternative \"{other}\""))),
-    };
+    let alternative = side_named(alternative)?;
     Ok(values
         .iter()
         .zip(&standard_errors)

@@ -6,11 +6,14 @@
 )]
 
 mod arrow;
+mod bounds;
 mod diagnostics;
 mod enter;
 mod evaluation;
 mod exceptions;
+mod inputs;
 mod log;
+mod resampling;
 mod selection;
 
 /// The compiled core of counterfolio.
@@ -19,13 +22,20 @@ mod _core {
     #[pymodule_export]
     use crate::arrow::{PyColumn, read_column, read_table};
     #[pymodule_export]
+    use crate::bounds::{bounded_mean, episode_terms, hcope, weighted_mean};
+    #[pymodule_export]
     use crate::diagnostics::diagnose;
     #[pymodule_export]
     use crate::evaluation::{evaluate, intervals, normal_cdf, registry};
     #[pymodule_export]
     use crate::log::{PyEpisodes, check_column, check_present, summarise_column};
     #[pymodule_export]
-    use crate::selection::{rank, top_k};
+    use crate::resampling::{
+        bootstrap, bootstrap_intervals, hash_text, predict_sharpe_ratio, rank_counts,
+        resample_weights,
+    };
+    #[pymodule_export]
+    use crate::selection::{assess, metrics, rank, top_k};
     use pyo3::prelude::*;
 
     #[pymodule_init]

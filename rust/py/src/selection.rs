@@ -1,11 +1,12 @@
 //! Ranking and `SharpeRatio@k`: `counterfolio_core::top_k` for numpy arrays.
 
+use counterfolio_core::assessment::{BY_K, SINGLE, Truth};
 use counterfolio_core::top_k::{self as core, Options, Safety, Ties};
-use numpy::{IntoPyArray, PyArray1, PyArrayMethods};
+use numpy::{IntoPyArray, PyArray1, PyArrayMethods, PyReadonlyArray1};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
-use crate::enter::{alone, to_pyerr};
+use crate::enter::{alone, enter, to_pyerr};
 
 fn ties_named(name: &str) -> PyResult<Ties> {
     name.parse().map_err(to_pyerr)
@@ -22,6 +23,64 @@ pub(crate) fn rank<'py>(
     let order = core::rank(estimated.as_slice()?, ties_named(ties)?);
     let order: Vec<i64> = order.into_iter().map(|position| position as i64).collect();
     Ok(order.into_pyarray(py))
+}
+
+/// The options of one call.
+fn options_of(
+    ddof: u8,
+    ties: &str,
+    safety_threshold: Option<f64>,
+    relative_safety: Option<f64>,
+) -> PyResult<Options> {
+    let threshold = safety_threshold.map(Safety::Threshold);
+    Ok(Options {
+        ddof,
+        ties: ties_named(ties)?,
+        safety: threshold.or(relative_safety.map(Safety::Relative)),
+        ..Options::default()
+    })
+}
+
+/// Every metric of estimates (one row), or some quantiles of each over replicates (rows, as many numbers
+/// as `p` to a metric, undefined ones left out): those of the ranking as a whole, then those of each k.
+#[pyfunction]
+#[pyo3(signature = (estimates, truth, squared_errors, behavior_value, *, ddof, ties,
+                    safety_threshold, relative_safety, p, num_threads))]
+#[expect(clippy::too_many_arguments, reason = "keywords in Python")]
+pub(crate) fn assess<'py>(
+    py: Python<'py>,
+    estimates: PyReadonlyArray1<'py, f64>,
+    truth: PyReadonlyArray1<'py, f64>,
+    squared_errors: PyReadonlyArray1<'py, f64>,
+    behavior_value: f64,
+    ddof: u8,
+    ties: &str,
+    safety_threshold: Option<f64>,
+    relative_safety: Option<f64>,
+    p: Option<Vec<f64>>,
+    num_threads: usize,
+) -> PyResult<Bound<'py, PyArray1<f64>>> {
+    let options = options_of(ddof, ties, safety_threshold, relative_safety)?;
+    let (estimates, errors) = (estimates.as_slice()?, squared_errors.as_slice()?);
+    let truth =
+        Truth::new(truth.as_slice()?, errors, behavior_value, &options).map_err(to_pyerr)?;
+    let found = match p {
+        None => alone(py, || truth.measure(estimates))?,
+        Some(p) => {
+            let blocks = estimates.len() / 64 + truth.width();
+            let size = estimates.len() * 16;
+            enter(py, size, num_threads, blocks, None, |work| {
+                truth.quantiles(estimates, &p, work)
+            })?
+        }
+    };
+    Ok(found.into_pyarray(py))
+}
+
+/// Names of the metrics of a ranking as a whole, and of those of each k, as `assess` orders them.
+#[pyfunction]
+pub(crate) fn metrics() -> (Vec<&'static str>, Vec<&'static str>) {
+    (SINGLE.to_vec(), BY_K.to_vec())
 }
 
 /// What the top k hold, for all k: a dict of arrays, entry i for k = i + 1.
@@ -44,13 +103,9 @@ pub(crate) fn top_k<'py>(
     clip: Option<f64>,
     scope_rl: bool,
 ) -> PyResult<Bound<'py, PyDict>> {
-    let threshold = safety_threshold.map(Safety::Threshold);
     let mut options = Options {
-        ddof,
-        ties: ties_named(ties)?,
-        safety: threshold.or(relative_safety.map(Safety::Relative)),
         clip,
-        ..Options::default()
+        ..options_of(ddof, ties, safety_threshold, relative_safety)?
     };
     if scope_rl {
         options = options.scope_rl().map_err(to_pyerr)?;

@@ -114,7 +114,7 @@ impl<'a> Tile<'a> {
 
 /// d_t = r_t - q_t + gamma v_{t+1}, with v = 0 past the end.
 #[inline(always)]
-fn residual(r: f64, q: f64, v: &[f64], t: usize, gamma: f64) -> f64 {
+pub(crate) fn residual(r: f64, q: f64, v: &[f64], t: usize, gamma: f64) -> f64 {
     let next = if t + 1 < v.len() { v[t + 1] } else { 0.0 };
     r - q + gamma * next
 }

@@ -85,6 +85,16 @@ impl Options {
         ))
     }
 
+    /// `SharpeRatio@k` as these options give it.
+    pub(super) fn finished(&self, ratio: f64, k: usize) -> f64 {
+        let ratio = if self.undefined_as_zero && k > 1 && ratio.is_nan() {
+            0.0
+        } else {
+            ratio
+        };
+        self.clip.filter(|limit| ratio > *limit).unwrap_or(ratio)
+    }
+
     /// What these options measure against this behavior policy's value.
     pub(super) fn measure(&self, behavior_value: f64) -> Result<Measure> {
         let (criterion, level, threshold) = match self.safety {

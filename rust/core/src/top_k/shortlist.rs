@@ -8,10 +8,10 @@ const MAX_COMPLETIONS: usize = 10_000;
 const SAMPLED_OCTETS: u64 = 125;
 
 /// What a shortlist is measured against.
-pub(super) struct Measure {
-    pub(super) baseline: f64,
+pub(crate) struct Measure {
+    pub(crate) baseline: f64,
     pub(super) ddof: u8,
-    pub(super) threshold: f64,
+    pub(crate) threshold: f64,
 }
 
 /// What is said about a set of policies; the constants name the places.

@@ -1,0 +1,242 @@
+"""`assess`: judging estimators by true values, and how far that judgement hangs on the log."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import polars as pl
+
+from counterfolio import _core
+from counterfolio.arguments import is_number, is_whole
+from counterfolio.evaluation import Evaluation
+from counterfolio.exceptions import InvalidArgumentError
+from counterfolio.policies import BEHAVIOR
+from counterfolio.text import Column, html_table, number, suggest, text_table, wrap
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+SCHEMA = {
+    "estimator": pl.String,
+    "k": pl.Int64,
+    "metric": pl.String,
+    "value": pl.Float64,
+    "resampling_median": pl.Float64,
+    "resampling_low": pl.Float64,
+    "resampling_high": pl.Float64,
+}
+#: Metrics that need a criterion of safety, and those that need roll-outs.
+SAFETY = ("false_alarm_rate", "missed_unsafe_rate", "safety_violation_rate")
+DEBIASED = ("mse_debiased", "std_debiased")
+#: Metrics that a printed table shows.
+SHOWN = ("mse", "rank_correlation", "regret", "best", "worst", "std", "sharpe_ratio")
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class Assessment:
+    """How well estimators rank policies, by true values.
+
+    Attributes
+    ----------
+    table : polars.DataFrame
+        Tidy: estimator, k (null for metrics of the ranking as a whole), metric, value (the log's
+        own number), resampling_median, resampling_low, resampling_high (null without replicates).
+        The last three say how far the metric moves when the log is resampled, at the confidence
+        level of the evaluation. They are no confidence interval: metrics of a ranking are step
+        functions of the estimates.
+    k : int
+        Size of the shortlist that the printed table is about.
+    """
+
+    table: pl.DataFrame
+    k: int
+
+    def _columns(self) -> list[Column]:
+        rows = [
+            r
+            for r in self.table.rows(named=True)
+            if r["metric"] in SHOWN and r["k"] in (None, self.k)
+        ]
+        names = list(dict.fromkeys(r["estimator"] for r in rows))
+        found = {(r["estimator"], r["metric"]): r["value"] for r in rows}
+        by_k = set(_core.metrics()[1])
+        return [
+            Column("estimator", names, left=True),
+            *(
+                Column(
+                    f"{metric}@{self.k}" if metric in by_k else metric,
+                    [number(found[name, metric], 3) for name in names],
+                )
+                for metric in SHOWN
+            ),
+        ]
+
+    def _line(self) -> str:
+        replicates = self.table["resampling_low"].is_not_null().any()
+        return "Every k and metric is in .table" + (
+            ", with the spread over resampled logs." if replicates else "."
+        )
+
+    def __repr__(self) -> str:
+        return "\n".join([text_table(self._columns()), wrap(self._line())])
+
+    def _repr_html_(self) -> str:
+        return html_table(self._columns(), "Estimators by true values", [self._line()])
+
+
+def assess(
+    evaluation: Evaluation,
+    truth: Mapping[str, Any],
+    *,
+    behavior_value: float | None = None,
+    k: int | None = None,
+    safety_threshold: float | None = None,
+    relative_safety: float | None = None,
+    ddof: Literal[0, 1] = 0,
+    ties: Literal["first", "last", "average"] = "first",
+) -> Assessment:
+    """Judge every estimator of an evaluation by true values.
+
+    Parameters
+    ----------
+    evaluation
+        From `evaluate`; with `n_resamples` the metrics' spread over resampled logs comes too.
+    truth
+        Policy -> true value, or array of returns from roll-outs, whose mean is the value and whose
+        noise is then taken off `mse` and `std` (`mse_debiased`, `std_debiased`). It names every
+        policy evaluated, and no other but "behavior".
+    behavior_value
+        The behavior policy's true value. Default: `truth["behavior"]`, else its logged mean return.
+    k
+        Size of the shortlist that is printed; `.table` has all. Default: 3 or fewer.
+    safety_threshold
+        Policies below this true value are unsafe.
+    relative_safety
+        c instead: those below J_b - (1 - c) |J_b|.
+    ddof, ties
+        As in `top_k`.
+
+    Returns
+    -------
+    Assessment
+        Metrics of the ranking: mse, mse_debiased, nmse (mse / mean J^2), rank_correlation
+        (Spearman's), kendall_tau (b), false_alarm_rate (type I: safe but judged unsafe, of the
+        safe), missed_unsafe_rate (type II: unsafe but judged safe, of the unsafe). Of the top k:
+        best, worst, mean, kth, std, std_debiased, safety_violation_rate, sharpe_ratio, regret (max
+        J - best@k), nregret (regret / |max J|). NaN where there is nothing to divide by, or an
+        estimate is undefined.
+
+    Raises
+    ------
+    InvalidArgumentError
+        If `truth` lacks a policy, names another, or holds a value that is not finite.
+    """
+    _check_evaluation(evaluation)
+    if safety_threshold is not None and relative_safety is not None:
+        text = "safety_threshold and relative_safety are two criteria: give one of them"
+        raise InvalidArgumentError(text)
+    policies = evaluation.policies
+    k = min(3, len(policies)) if k is None else k
+    if not is_whole(k) or not 1 <= k <= len(policies):
+        text = f"k must be a whole number from 1 to {len(policies)}, not {k!r}"
+        raise InvalidArgumentError(text)
+    values, squared_errors = check_truth(policies, truth)
+    if behavior_value is None:
+        own = truth.get(BEHAVIOR)
+        behavior_value = evaluation.behavior_value if own is None else _true(BEHAVIOR, own)[0]
+    if not is_number(behavior_value) or not math.isfinite(behavior_value):
+        text = f"behavior_value must be a finite number, not {behavior_value!r}"
+        raise InvalidArgumentError(text)
+    tail = (1 - evaluation.settings["confidence_level"]) / 2
+    rows: list[tuple[Any, ...]] = []
+    for e, name in enumerate(evaluation.estimators):
+
+        def measure(estimates: NDArray[np.float64], p: Sequence[float] | None) -> Any:
+            return _core.assess(
+                np.ascontiguousarray(estimates, dtype=np.float64).ravel(),
+                values,
+                squared_errors,
+                float(behavior_value),
+                ddof=ddof,
+                ties=ties,
+                safety_threshold=safety_threshold,
+                relative_safety=relative_safety,
+                p=p,
+                num_threads=evaluation.settings["num_threads"],
+            )
+
+        own = measure(evaluation.rows(name)["value"].to_numpy(), None)
+        spread = np.full((len(own), 3), None)
+        if evaluation.replicates is not None:
+            drawn = measure(evaluation.replicates[:, :, e], [0.5, tail, 1 - tail])
+            spread = drawn.reshape(-1, 3)
+        for (metric, at), value, three in zip(_metrics(len(policies)), own, spread, strict=True):
+            rows.append((name, at, metric, float(value), *three))
+    left_out = set(() if safety_threshold is not None or relative_safety is not None else SAFETY)
+    left_out |= set() if squared_errors.any() else set(DEBIASED)
+    kept = [row for row in rows if row[2] not in left_out]
+    return Assessment(pl.DataFrame(kept, schema=SCHEMA, orient="row"), int(k))
+
+
+def _check_evaluation(evaluation: object) -> None:
+    if not isinstance(evaluation, Evaluation):
+        text = f"assess takes an Evaluation, not a {type(evaluation).__name__}; see cf.evaluate"
+        raise InvalidArgumentError(text)
+
+
+def _metrics(policies: int) -> list[tuple[str, int | None]]:
+    """Name every metric and its k, in the order of the core."""
+    single, by_k = _core.metrics()
+    return [
+        *((name, None) for name in single),
+        *((name, k) for k in range(1, policies + 1) for name in by_k),
+    ]
+
+
+def check_truth(
+    policies: Sequence[str], truth: object
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Take every policy's true value and its squared standard error, in the order of `policies`.
+
+    Raises
+    ------
+    InvalidArgumentError
+        If a policy is missing or unknown, or a value is not finite.
+    """
+    if not isinstance(truth, Mapping):
+        text = f"truth must map policies to true values, not {truth!r}"
+        raise InvalidArgumentError(text)
+    known = [name for name in truth if name != BEHAVIOR]
+    missing = [p for p in policies if p not in known]
+    if missing or len(known) > len(policies):
+        name = missing[0] if missing else next(p for p in known if p not in policies)
+        what = "lacks" if missing else "names"
+        near = suggest(name, known if missing else policies)
+        text = f'truth {what} policy "{name}"; it must name every policy evaluated: {near}'
+        raise InvalidArgumentError(text)
+    found = [_true(p, truth[p]) for p in policies]
+    return np.array([v for v, _ in found]), np.array([e for _, e in found])
+
+
+def _true(policy: str, value: Any) -> tuple[float, float]:
+    """Take a true value and its squared standard error: 0 for a number, else that of a mean."""
+    wanted = f'truth of policy "{policy}" must be a finite number or an array of returns'
+    if is_number(value):
+        if not math.isfinite(value):
+            text = f"{wanted}, not {value!r}"
+            raise InvalidArgumentError(text)
+        return float(value), 0.0
+    returns = np.asarray(value)
+    if returns.ndim != 1 or returns.dtype.kind not in "fiu" or len(returns) < 2:
+        text = f"{wanted} of two or more, not {value!r}"
+        raise InvalidArgumentError(text)
+    if not np.isfinite(returns).all():
+        text = f"{wanted}: {int((~np.isfinite(returns)).sum())} of {len(returns)} are not"
+        raise InvalidArgumentError(text)
+    return float(returns.mean()), float(returns.var(ddof=1) / len(returns))

@@ -1,0 +1,88 @@
+"""Rankings of evaluated policies, and how sure each rank is."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import polars as pl
+
+from counterfolio import _core
+from counterfolio.exceptions import InvalidArgumentError
+from counterfolio.text import suggest
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
+#: Column of `Evaluation.estimates` that each score ranks by.
+SCORES = {"value": "value", "lower": "ci_low"}
+
+
+def scores_of(rows: pl.DataFrame, score: str, alternative: str) -> pl.Series:
+    """Take what policies are ranked by.
+
+    Raises
+    ------
+    InvalidArgumentError
+        If there is no such score, or intervals have no lower end.
+    """
+    if not isinstance(score, str) or score not in SCORES:
+        text = f"unknown score {score!r}; {suggest(score, SCORES)}"
+        raise InvalidArgumentError(text)
+    if score == "lower" and alternative == "less":
+        text = (
+            'score="lower" ranks by the lower end of the intervals, which alternative="less" '
+            'leaves open; evaluate with "two-sided" or "greater"'
+        )
+        raise InvalidArgumentError(text)
+    return rows[SCORES[score]]
+
+
+def ranking(
+    rows: pl.DataFrame,
+    score: str,
+    replicates: NDArray[np.float64] | None,
+    settings: Mapping[str, Any],
+) -> pl.DataFrame:
+    """Rank the policies of one estimator; see `Evaluation.ranking`.
+
+    Parameters
+    ----------
+    rows
+        Of the estimator, in the order of the policies.
+    replicates
+        (n_resamples, n_policies) or None.
+    """
+    scores = scores_of(rows, score, settings["alternative"])
+    order = _core.rank(scores.to_numpy(), "first")
+    columns: dict[str, Any] = {
+        "policy": rows["policy"].gather(order),
+        "rank": np.arange(1, len(order) + 1),
+        "score": scores.gather(order),
+    }
+    if replicates is not None:
+        if score == "lower":
+            # The distance of the lower end is part of the score, and stays.
+            replicates = replicates - (rows["value"] - scores).to_numpy()
+        columns |= _under_replicates(replicates, order, settings["confidence_level"])
+    return pl.DataFrame(columns)
+
+
+def _under_replicates(
+    scores: NDArray[np.float64], order: NDArray[np.int64], level: float
+) -> dict[str, Any]:
+    """How often each policy is where, over replicates, in the order of the ranking."""
+    policies = scores.shape[1]
+    counts = _core.rank_counts(np.ascontiguousarray(scores).ravel(), policies)
+    below = counts.reshape(policies, policies).cumsum(axis=1)[order] / len(scores)
+    tail = (1 - level) / 2
+    # The smallest ranks that are reached with these probabilities.
+    low, high = ((below < p - 1e-12).sum(axis=1) + 1 for p in (tail, 1 - tail))
+    return {
+        "p_best": below[:, 0],
+        "rank_low": low,
+        "rank_high": high,
+        **{f"p_top_{k}": below[:, k - 1] for k in range(1, policies + 1)},
+    }

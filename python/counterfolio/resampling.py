@@ -1,0 +1,66 @@
+"""The multiplicities of the joint bootstrap, for models that are to be fitted under them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from counterfolio import _core
+from counterfolio.arguments import is_whole
+from counterfolio.episodes import draw_hashes
+from counterfolio.exceptions import InvalidArgumentError
+from counterfolio.intervals import LARGEST_SEED, RESAMPLINGS
+from counterfolio.text import suggest
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+def resample_weights(
+    episode_ids: Any,
+    n_resamples: int,
+    seed: int,
+    *,
+    resampling: Literal["poisson", "multinomial"] = "poisson",
+) -> NDArray[np.int32]:
+    """Draw how often each episode counts in each replicate, as `evaluate` does.
+
+    Parameters
+    ----------
+    episode_ids
+        Integers or text, one to an episode, as in the log; a whole number n stands for n episodes
+        without ids, whose first rows are 0 to n - 1.
+    n_resamples
+        Number of replicates.
+    seed
+        0 to 2^64 - 1, as in `evaluation.settings`.
+    resampling
+        "poisson" or "multinomial".
+
+    Returns
+    -------
+    numpy.ndarray
+        (n_resamples, n_episodes). Poisson draws are functions of seed, id and replicate alone:
+        the order of the ids changes none, and more replicates extend the earlier ones.
+
+    Raises
+    ------
+    InvalidArgumentError
+        If an argument is out of its range.
+    InvalidLogError
+        If the ids are neither integers nor text.
+    """
+    if not is_whole(n_resamples) or n_resamples < 1:
+        text = f"n_resamples must be a whole number of 1 or more, not {n_resamples!r}"
+        raise InvalidArgumentError(text)
+    if not is_whole(seed) or not 0 <= seed <= LARGEST_SEED:
+        text = f"seed must be a whole number from 0 to 2^64 - 1, not {seed!r}"
+        raise InvalidArgumentError(text)
+    if resampling not in RESAMPLINGS:
+        text = f"unknown resampling {resampling!r}; {suggest(resampling, RESAMPLINGS)}"
+        raise InvalidArgumentError(text)
+    ids = np.arange(episode_ids) if is_whole(episode_ids) else episode_ids
+    drawn, n = draw_hashes(ids)
+    weights = _core.resample_weights(drawn, n, int(n_resamples), int(seed), resampling)
+    return weights.reshape(int(n_resamples), n)

@@ -1,0 +1,324 @@
+//! Judging an estimator by true values: its errors, its ranking, its shortlists, under replicates too.
+//!
+//! With J the true values, J^ the estimates, P policies:
+//!
+//! ```text
+//! mse                 mean (J - J^)^2                  mse_debiased   mse - mean se^2
+//! nmse                mse / mean J^2
+//! rank_correlation    Spearman's, ties averaged        kendall_tau    tau-b
+//! false_alarm_rate    type I: safe (J >= threshold) but judged unsafe (J^ < threshold) / safe
+//! missed_unsafe_rate  type II: unsafe but judged safe / unsafe
+//! regret@k            max J - best@k                   nregret@k      regret@k / |max J|
+//! std_debiased@k      sqrt( max(0, std@k^2 - mean se^2 (k - 1) / k) )
+//! ```
+//!
+//! and the statistics of [`crate::top_k`]. se are the standard errors of true values that come from
+//! roll-outs. Undefined where there is nothing to divide by.
+
+use crate::error::Result;
+use crate::pool::Work;
+use crate::replicate_intervals::quantile;
+use crate::top_k::{Judge, Options, Row, rank_into};
+
+/// Metrics of a ranking as a whole.
+pub const SINGLE: [&str; 7] = [
+    "mse",
+    "mse_debiased",
+    "nmse",
+    "rank_correlation",
+    "kendall_tau",
+    "false_alarm_rate",
+    "missed_unsafe_rate",
+];
+/// Metrics of its top k.
+pub const BY_K: [&str; 10] = [
+    "best",
+    "worst",
+    "mean",
+    "kth",
+    "std",
+    "std_debiased",
+    "safety_violation_rate",
+    "sharpe_ratio",
+    "regret",
+    "nregret",
+];
+
+/// Replicates that a thread measures at a time.
+const CHUNK: usize = 64;
+
+/// True values and what rankings are measured against.
+pub struct Truth<'a> {
+    values: &'a [f64],
+    /// Squared standard errors, 0 where the values are exact.
+    squared_errors: &'a [f64],
+    judge: Judge<'a>,
+    options: &'a Options,
+    best: f64,
+}
+
+/// Buffers of a thread.
+#[derive(Default)]
+struct Space {
+    order: Vec<usize>,
+    ranks: [Vec<f64>; 2],
+}
+
+impl<'a> Truth<'a> {
+    /// # Errors
+    /// As [`crate::top_k::top_k`].
+    pub fn new(
+        values: &'a [f64],
+        squared_errors: &'a [f64],
+        behavior_value: f64,
+        options: &'a Options,
+    ) -> Result<Self> {
+        Ok(Self {
+            values,
+            squared_errors,
+            judge: Judge::new(values, behavior_value, options)?,
+            options,
+            best: values.iter().copied().fold(f64::NEG_INFINITY, f64::max),
+        })
+    }
+
+    /// Number of metrics: those of [`SINGLE`], then those of [`BY_K`] for each k.
+    pub fn width(&self) -> usize {
+        SINGLE.len() + BY_K.len() * self.values.len()
+    }
+
+    /// Every metric of some estimates.
+    pub fn measure(&self, estimates: &[f64]) -> Vec<f64> {
+        let mut out = vec![0.0; self.width()];
+        self.measure_into(estimates, &mut Space::default(), &mut out);
+        out
+    }
+
+    fn measure_into(&self, estimates: &[f64], space: &mut Space, out: &mut [f64]) {
+        let n = self.values.len() as f64;
+        let mean = |term: &dyn Fn(usize) -> f64| (0..self.values.len()).map(term).sum::<f64>() / n;
+        let mse = mean(&|i| (self.values[i] - estimates[i]).powi(2));
+        let [a, b] = &mut space.ranks;
+        average_ranks(self.values, &mut space.order, a);
+        average_ranks(estimates, &mut space.order, b);
+        let undefined = estimates.iter().any(|x| x.is_nan());
+        let ordered = |x: f64| if undefined { f64::NAN } else { x };
+        let threshold = self.judge.measure.threshold;
+        let rate = |wrong: &dyn Fn(f64) -> bool, among: &dyn Fn(f64) -> bool| {
+            let chosen = || (0..self.values.len()).filter(|&i| among(self.values[i]));
+            let count = chosen().filter(|&i| wrong(estimates[i])).count() as f64;
+            count / chosen().count() as f64
+        };
+        let safe = |x: f64| x >= threshold;
+        out[..SINGLE.len()].copy_from_slice(&[
+            mse,
+            mse - mean(&|i| self.squared_errors[i]),
+            mse / mean(&|i| self.values[i].powi(2)),
+            ordered(correlation(a, b)),
+            ordered(kendall_tau(self.values, estimates)),
+            rate(&|x| !safe(x), &safe),
+            rate(&safe, &|x| !safe(x)),
+        ]);
+        rank_into(estimates, self.options.ties, &mut space.order);
+        let (order, mut k, mut errors) = (&space.order, 0, 0.0);
+        self.judge.rows(estimates, order, |row: Row| {
+            errors += self.squared_errors[order[k]];
+            k += 1;
+            // The mean squared error of k, times (k - 1) / k.
+            let noise = errors * (k as f64 - 1.0) / (k * k) as f64;
+            let regret = self.best - row.best;
+            let at = SINGLE.len() + BY_K.len() * (k - 1);
+            out[at..at + BY_K.len()].copy_from_slice(&[
+                row.best,
+                row.worst,
+                row.mean,
+                row.kth,
+                row.std,
+                (row.std * row.std - noise).max(0.0).sqrt() + 0.0 * row.std,
+                row.safety_violation_rate,
+                row.sharpe_ratio,
+                regret,
+                regret / self.best.abs(),
+            ]);
+        });
+    }
+
+    /// For each metric some quantiles of it over replicates (rows of estimates), undefined ones left out.
+    ///
+    /// # Errors
+    /// [`crate::Error::Cancelled`].
+    pub fn quantiles(&self, replicates: &[f64], p: &[f64], work: &Work) -> Result<Vec<f64>> {
+        let (policies, width) = (self.values.len(), self.width());
+        let count = replicates.len() / policies;
+        let mut columns = vec![Vec::with_capacity(count); width];
+        work.fold_blocks(
+            count.div_ceil(CHUNK),
+            1,
+            Space::default,
+            |space, chunk| {
+                let rows = replicates[chunk * CHUNK * policies..].chunks_exact(policies);
+                let mut out = Vec::new();
+                for estimates in rows.take(CHUNK) {
+                    let at = out.len();
+                    out.resize(at + width, 0.0);
+                    self.measure_into(estimates, space, &mut out[at..]);
+                }
+                Ok(out)
+            },
+            |chunk| {
+                for row in chunk.chunks_exact(width) {
+                    for (column, x) in columns.iter_mut().zip(row) {
+                        if !x.is_nan() {
+                            column.push(*x);
+                        }
+                    }
+                }
+            },
+        )?;
+        let mut out = Vec::with_capacity(width * p.len());
+        let columns: Vec<_> = columns.into_iter().map(std::sync::Mutex::new).collect();
+        work.fold_blocks(
+            width,
+            8,
+            || (),
+            |(), metric| {
+                let mut column = columns[metric]
+                    .lock()
+                    .unwrap_or_else(std::sync::PoisonError::into_inner);
+                column.sort_unstable_by(f64::total_cmp);
+                Ok(p.iter().map(|p| quantile(&column, *p)).collect::<Vec<_>>())
+            },
+            |found| out.extend(found),
+        )?;
+        Ok(out)
+    }
+}
+
+/// Ranks from 1, equals sharing the mean of theirs; NaN last.
+fn average_ranks(values: &[f64], order: &mut Vec<usize>, out: &mut Vec<f64>) {
+    order.clear();
+    order.extend(0..values.len());
+    order.sort_unstable_by(|&a, &b| values[a].total_cmp(&values[b]));
+    out.clear();
+    out.resize(values.len(), 0.0);
+    let mut before = 0;
+    for tied in order.chunk_by(|&a, &b| values[a] == values[b]) {
+        let rank = f64::midpoint(before as f64 + 1.0, (before + tied.len()) as f64);
+        for &i in tied {
+            out[i] = rank;
+        }
+        before += tied.len();
+    }
+}
+
+/// Pearson's correlation; NaN where one of the two does not vary.
+fn correlation(a: &[f64], b: &[f64]) -> f64 {
+    let n = a.len() as f64;
+    let (ma, mb) = (a.iter().sum::<f64>() / n, b.iter().sum::<f64>() / n);
+    let [mut aa, mut bb, mut ab] = [0.0; 3];
+    for (x, y) in a.iter().zip(b) {
+        aa += (x - ma) * (x - ma);
+        bb += (y - mb) * (y - mb);
+        ab += (x - ma) * (y - mb);
+    }
+    if aa == 0.0 || bb == 0.0 {
+        return f64::NAN;
+    }
+    (ab / (aa * bb).sqrt()).clamp(-1.0, 1.0)
+}
+
+/// Kendall's tau-b; NaN where one of the two does not vary.
+fn kendall_tau(a: &[f64], b: &[f64]) -> f64 {
+    let sign = |x: f64, y: f64| i64::from(x > y) - i64::from(x < y);
+    let [mut both, mut of_a, mut of_b] = [0_i64; 3];
+    for i in 1..a.len() {
+        for j in 0..i {
+            let (s, t) = (sign(a[i], a[j]), sign(b[i], b[j]));
+            both += s * t;
+            of_a += s * s;
+            of_b += t * t;
+        }
+    }
+    if of_a == 0 || of_b == 0 {
+        return f64::NAN;
+    }
+    both as f64 / ((of_a as f64).sqrt() * (of_b as f64).sqrt())
+}
+
+/// How often each policy has each rank over replicates (rows of scores): a row to a policy, its first entry
+/// for the highest score. Undefined scores rank last.
+pub fn rank_counts(scores: &[f64], policies: usize) -> Vec<u64> {
+    let mut counts = vec![0; policies * policies];
+    let mut order = Vec::with_capacity(policies);
+    for row in scores.chunks_exact(policies.max(1)) {
+        rank_into(row, crate::top_k::Ties::First, &mut order);
+        for (rank, &policy) in order.iter().enumerate() {
+            counts[policy * policies + rank] += 1;
+        }
+    }
+    counts
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::{AtomicBool, AtomicUsize};
+
+    #[test]
+    fn metrics_by_hand() {
+        let options = Options::default();
+        let truth = Truth::new(&[1.0, 2.0, 4.0], &[0.0; 3], 1.5, &options).unwrap();
+        let found = truth.measure(&[2.0, 2.0, 1.0]);
+        let [mse, debiased, nmse, spearman, tau, ..] = found[..] else {
+            panic!()
+        };
+        assert_eq!((mse, debiased), (10.0 / 3.0, 10.0 / 3.0));
+        assert!((nmse - 10.0 / 21.0).abs() < 1e-15);
+        assert!((spearman + 3.0_f64.sqrt() / 2.0).abs() < 1e-15);
+        assert!((tau + 2.0 / 6.0_f64.sqrt()).abs() < 1e-15);
+        let k2 = &found[SINGLE.len() + BY_K.len()..][..BY_K.len()];
+        assert_eq!(k2[..6], [2.0, 1.0, 1.5, 2.0, 0.5, 0.5]);
+        assert_eq!(k2[7..], [1.0, 2.0, 0.5]);
+    }
+
+    #[test]
+    fn noise_of_the_truth_is_taken_off() {
+        let options = Options::default();
+        let truth = Truth::new(&[0.0, 2.0], &[0.5, 0.3], 0.0, &options).unwrap();
+        let found = truth.measure(&[0.0, 2.0]);
+        assert_eq!(found[1], -0.4);
+        let k2 = &found[SINGLE.len() + BY_K.len()..];
+        assert!((k2[5] - (1.0 - 0.4 / 2.0_f64).sqrt()).abs() < 1e-15);
+    }
+
+    #[test]
+    fn quantiles_over_replicates_leave_out_what_is_undefined() {
+        let options = Options::default();
+        let truth = Truth::new(&[1.0, 3.0], &[0.0; 2], 0.0, &options).unwrap();
+        let (cancel, done) = (AtomicBool::new(false), AtomicUsize::new(0));
+        let work = Work {
+            threads: 2,
+            cancel: &cancel,
+            done: &done,
+        };
+        let replicates: Vec<f64> = (0..300)
+            .flat_map(|i| [f64::from(i % 3), if i % 100 == 7 { f64::NAN } else { 1.0 }])
+            .collect();
+        let found = truth
+            .quantiles(&replicates, &[0.0, 0.5, 1.0], &work)
+            .unwrap();
+        assert_eq!(found.len(), 3 * truth.width());
+        // Of 3 is undefined whether the second leads: it then ranks last.
+        let best = &found[3 * SINGLE.len()..][..3];
+        assert_eq!(best, [1.0, 1.0, 3.0]);
+        assert!(found.iter().take(3).all(|x| x.is_finite()));
+    }
+
+    #[test]
+    fn ranks_are_counted() {
+        let nan = f64::NAN;
+        let counts = rank_counts(&[1.0, 3.0, 2.0, 5.0, 5.0, nan, nan, 0.0, 1.0], 3);
+        assert_eq!(counts, [1, 0, 2, 1, 2, 0, 1, 1, 1]);
+    }
+}

@@ -1,0 +1,258 @@
+//! The joint bootstrap: every (policy, estimator) under the same multiplicities of episodes.
+//!
+//! A replicate reweights episodes, and each of its estimates comes from sums under those weights as
+//! it comes from plain sums ([`crate::estimate::finish`]): self-normalisation is redone at every step,
+//! and every mean over n episodes is one over sum m. So ranks, differences and SharpeRatio@k have a
+//! joint distribution over replicates.
+//!
+//! The sums are products of two matrices, multiplicities by episode and terms by episode, neither of
+//! which ever exists whole. A thread takes some octets of replicates and goes through the log bundle
+//! by bundle ([`crate::bundle`]): it draws the bundle's multiplicities, computes the terms of a policy
+//! some steps at a time, and adds them up in the register tile of [`crate::panels`]. The last weight of
+//! a finished episode goes to the bucket of its length, whose prefix sums carry it on (the absorbing
+//! convention).
+//!
+//! Each sum is over the same bundles in the same order, whatever the threads, so its bits do not depend
+//! on them.
+
+use std::ops::Range;
+
+use crate::bundle::{Order, STEP_COLUMNS};
+use crate::error::Result;
+use crate::estimate::finish;
+use crate::panels::{Cells, Row, WIDTH};
+use crate::pool::Work;
+use crate::registry::Estimator;
+use crate::replicate_sums::{Columns, ReplicateSums, Single, write};
+use crate::resample::{Draws, OCTET, Resample};
+use crate::sums::Sums;
+use crate::terms::basic::Tile;
+use crate::tiles::{Log, Plan, Policy, Scratch};
+use crate::weights::{Extended, Weight};
+
+/// Octets of replicates that a thread takes at a time, fewer where their sums are many.
+const MOST_OCTETS: usize = 64;
+const MOST_BYTES: usize = 1 << 25;
+
+/// Every estimate in every replicate.
+#[derive(Debug, Clone)]
+pub struct Replicates {
+    /// By replicate, policy and estimator; NaN where undefined.
+    pub values: Vec<f64>,
+    /// The behavior policy's mean return, by replicate.
+    pub behavior: Vec<f64>,
+}
+
+/// What is resampled, and how it is cut up.
+pub struct Bootstrap<'a> {
+    plan: Plan<'a>,
+    resample: &'a Resample<'a>,
+    columns: Columns,
+    bundles: Vec<(usize, usize)>,
+    /// Octets of replicates to a chunk.
+    most: usize,
+}
+
+/// Buffers of a thread.
+#[derive(Default)]
+struct Space {
+    scratch: Scratch,
+    multiplicities: Vec<[f64; OCTET]>,
+    single: Single,
+    steps: Steps,
+}
+
+/// Columns of some steps, panel by panel, in each representation.
+#[derive(Default)]
+struct Steps {
+    narrow: Vec<Row<f64>>,
+    wide: Vec<Row<Extended>>,
+}
+
+impl<'a> Bootstrap<'a> {
+    /// For columns that have been checked.
+    pub fn new(
+        log: &'a Log<'a>,
+        policies: &'a [Policy<'a>],
+        estimators: &'a [Estimator],
+        gamma: f64,
+        resample: &'a Resample<'a>,
+        threads: usize,
+    ) -> Self {
+        let plan = Plan::new(log, policies, estimators, gamma);
+        let columns = Columns::new(&plan);
+        let bytes = columns.bytes(policies.len(), log.episodes.longest());
+        let octets = resample.replicates.div_ceil(OCTET);
+        let most = (MOST_BYTES / bytes.max(1))
+            .min(MOST_OCTETS)
+            .min(Draws::most_octets(resample, log.episodes.len()))
+            .min(octets.div_ceil(threads))
+            .max(1);
+        Self {
+            bundles: plan.bundles(),
+            plan,
+            resample,
+            columns,
+            most,
+        }
+    }
+
+    fn octets(&self) -> usize {
+        self.resample.replicates.div_ceil(OCTET)
+    }
+
+    /// How many blocks [`Bootstrap::run`] counts as done, for progress.
+    pub fn blocks(&self) -> usize {
+        self.octets().div_ceil(self.most) * (self.bundles.len() + 1)
+    }
+
+    /// Estimates every policy with every estimator in every replicate.
+    ///
+    /// # Errors
+    /// [`crate::Error::Cancelled`].
+    pub fn run(&self, work: &Work) -> Result<Replicates> {
+        let replicates = self.resample.replicates;
+        let width = self.plan.policies.len() * self.plan.estimators.len();
+        let mut out = Replicates {
+            values: Vec::with_capacity(replicates * width),
+            behavior: Vec::with_capacity(replicates),
+        };
+        work.fold_blocks(
+            self.octets().div_ceil(self.most),
+            1,
+            Space::default,
+            |space, chunk| {
+                let octets = chunk * self.most..self.octets().min((chunk + 1) * self.most);
+                let wanted = (octets.len() * OCTET).min(replicates - octets.start * OCTET);
+                let sums = self.add_up(octets, work, space)?;
+                Ok(self.finish(&sums, wanted))
+            },
+            |chunk| {
+                out.values.extend(chunk.values);
+                out.behavior.extend(chunk.behavior);
+            },
+        )?;
+        Ok(out)
+    }
+
+    /// One pass over the log for some octets of replicates.
+    fn add_up(
+        &self,
+        octets: Range<usize>,
+        work: &Work,
+        space: &mut Space,
+    ) -> Result<ReplicateSums> {
+        let (plan, episodes) = (&self.plan, self.plan.log.episodes);
+        let policies = plan.policies.len();
+        let mut sums = ReplicateSums::new(self.columns, policies, episodes.longest(), octets.len());
+        let mut draws = Draws::new(self.resample, octets, episodes.len());
+        let Space {
+            scratch,
+            multiplicities,
+            single,
+            steps,
+        } = space;
+        for &span in &self.bundles {
+            work.check()?;
+            let own = plan.log_tile(span, &mut scratch.log);
+            let order = Order::of(&own);
+            draws.fill(episodes, span, &order.positions, multiplicities);
+            let drawn = |range: Range<usize>| {
+                let octets = multiplicities.chunks_exact(order.len());
+                octets.map(move |m| &m[range.clone()])
+            };
+            let returns: Vec<f64> = order.arrange(own.returns).collect();
+            sums.begin(single, &returns);
+            for p in 0..policies {
+                let tile = plan.policy_tile(p, &own, &mut scratch.policy);
+                let last = self.add_steps(&tile, &order, drawn, &mut sums.steps[p], steps);
+                let v0 = order.starts().iter().map(|&row| tile.v[row]);
+                sums.take(single, p, v0, &last, &returns);
+            }
+            sums.add(single, drawn, order.runs());
+            work.tick();
+        }
+        Ok(sums)
+    }
+
+    /// Adds up the steps of one policy; returns the last weights.
+    fn add_steps<'m, M: Iterator<Item = &'m [[f64; OCTET]]>>(
+        &self,
+        tile: &Tile,
+        order: &Order,
+        drawn: impl Fn(Range<usize>) -> M,
+        cells: &mut [Cells],
+        Steps { narrow, wide }: &mut Steps,
+    ) -> Vec<Extended> {
+        let gamma = self.plan.narrow.gamma;
+        let n = order.len();
+        let per_step = self.columns.per_step();
+        if !self.plan.weighted {
+            return vec![Extended::ONE; n];
+        }
+        // Without columns of steps only the last weights are wanted.
+        let at_a_time = STEP_COLUMNS / per_step.max(1);
+        let mut w = vec![1.0; n];
+        let mut beyond: Option<Vec<Extended>> = None;
+        let mut before = Vec::new();
+        let mut first = 0;
+        while order.reaching(first) > 0 {
+            let steps = first..first + at_a_time;
+            let panels = first * per_step / WIDTH..;
+            if beyond.is_none() {
+                before.clone_from(&w);
+                if !order.walk(
+                    tile,
+                    gamma,
+                    self.columns.steps,
+                    steps.clone(),
+                    &mut w,
+                    narrow,
+                ) {
+                    beyond = Some(before.iter().map(|w| w.widen()).collect());
+                }
+            }
+            if let Some(w) = &mut beyond {
+                let _always = order.walk(tile, gamma, self.columns.steps, steps, w, wide);
+                narrow.resize(wide.len(), [0.0; WIDTH]);
+            }
+            let cells = cells.get_mut(panels).unwrap_or_default();
+            for (i, (cells, rows)) in cells.iter_mut().zip(narrow.chunks_exact_mut(n)).enumerate() {
+                for slot in 0..WIDTH {
+                    if beyond.is_some() {
+                        let terms = wide[i * n..(i + 1) * n].iter().map(|row| row[slot]);
+                        write(terms, cells, slot, rows);
+                    } else if cells.fit(slot, 0) != 0 {
+                        let terms: Vec<_> = rows.iter().map(|row| row[slot].widen()).collect();
+                        write(terms.iter().copied(), cells, slot, rows);
+                    }
+                }
+                let reaching = order.reaching(first + i * WIDTH / per_step);
+                cells.add(drawn(0..reaching), &rows[..reaching]);
+            }
+            first += at_a_time;
+        }
+        beyond.unwrap_or_else(|| w.into_iter().map(Weight::widen).collect())
+    }
+
+    /// The estimates of the first `wanted` of some replicates.
+    fn finish(&self, sums: &ReplicateSums, wanted: usize) -> Replicates {
+        let plan = &self.plan;
+        let mut one = Sums::new(plan.log.episodes.longest());
+        let mut out = Replicates {
+            values: Vec::with_capacity(wanted * plan.policies.len() * plan.estimators.len()),
+            behavior: Vec::with_capacity(wanted),
+        };
+        for replicate in 0..wanted {
+            let (count, returns) = sums.own(replicate);
+            out.behavior.push(returns / count);
+            for policy in 0..plan.policies.len() {
+                sums.read(policy, replicate, &mut one);
+                let values = finish(&one, &plan.wide, count);
+                out.values
+                    .extend(plan.estimators.iter().map(|&e| values.of(e)));
+            }
+        }
+        out
+    }
+}

@@ -1,0 +1,134 @@
+//! A bundle of episodes as the bootstrap visits it: the longest first, some steps at a time.
+
+use std::ops::Range;
+
+use crate::panels::{Row, WIDTH};
+use crate::terms::basic::{Tile, residual};
+use crate::weights::Weight;
+
+/// Columns of steps that are filled before they are added up: small enough to stay in cache.
+pub(crate) const STEP_COLUMNS: usize = 48;
+
+/// The episodes of a tile in the order of their lengths, the longest first, ties as logged. So those
+/// that reach a step are the first ones, and those of one length stand together.
+#[derive(Default)]
+pub(crate) struct Order {
+    /// Positions within the tile.
+    pub(crate) positions: Vec<u16>,
+    /// First row of each, counted from the tile's first.
+    starts: Vec<usize>,
+    lengths: Vec<usize>,
+}
+
+impl Order {
+    pub(crate) fn of(tile: &Tile) -> Self {
+        let rows: Vec<_> = tile.rows().collect();
+        let mut positions: Vec<u16> = (0..rows.len() as u16).collect();
+        positions.sort_by_key(|&i| std::cmp::Reverse(rows[usize::from(i)].len()));
+        let sorted = || positions.iter().map(|&i| &rows[usize::from(i)]);
+        Self {
+            starts: sorted().map(|rows| rows.start).collect(),
+            lengths: sorted().map(Range::len).collect(),
+            positions,
+        }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.positions.len()
+    }
+
+    /// How many reach a step.
+    pub(crate) fn reaching(&self, step: usize) -> usize {
+        self.lengths.partition_point(|&length| length > step)
+    }
+
+    /// Runs of one length, and that length.
+    pub(crate) fn runs(&self) -> impl Iterator<Item = (Range<usize>, usize)> {
+        let mut start = 0;
+        self.lengths.chunk_by(|a, b| a == b).map(move |run| {
+            start += run.len();
+            (start - run.len()..start, run[0])
+        })
+    }
+
+    /// Values by episode of the tile, in this order.
+    pub(crate) fn arrange<'a>(&'a self, values: &'a [f64]) -> impl Iterator<Item = f64> + 'a {
+        self.positions.iter().map(|&i| values[usize::from(i)])
+    }
+
+    /// First rows, in this order.
+    pub(crate) fn starts(&self) -> &[usize] {
+        &self.starts
+    }
+
+    /// Takes the weights of one policy from before to after the `steps`, and writes the terms w_t,
+    /// w_t r_t and w_t d_t, as far as `columns` wants them, into panels of as many rows as there are
+    /// episodes. `false`: a weight left the range in which `W` is exact; nothing may be used.
+    pub(crate) fn walk<'t, W: Weight>(
+        &self,
+        tile: &Tile<'t>,
+        gamma: f64,
+        columns: [bool; 3],
+        steps: Range<usize>,
+        w: &mut [W],
+        panels: &mut Vec<Row<W>>,
+    ) -> bool {
+        let per_step = columns.iter().filter(|wanted| **wanted).count();
+        let n = self.len();
+        panels.clear();
+        panels.resize(
+            (steps.len() * per_step).div_ceil(WIDTH) * n,
+            [W::ZERO; WIDTH],
+        );
+        let cells = panels.as_flattened_mut();
+        // Where each column of each step stands in the first row.
+        let places: Vec<usize> = (0..steps.len() * per_step)
+            .map(|column| column / WIDTH * n * WIDTH + column % WIDTH)
+            .collect();
+        let reaching = self.reaching(steps.start);
+        let episodes = self.starts.iter().zip(&self.lengths).zip(w).take(reaching);
+        for (i, ((&start, &length), w)) in episodes.enumerate() {
+            let rows = start + steps.start..start + steps.end.min(length);
+            let cut = |column: &'t [f64]| &column[rows.clone()];
+            let (rho, prob, propensity) = (cut(tile.rho), cut(tile.prob), cut(tile.propensity));
+            let reward = cut(tile.reward);
+            // The next step's v too, where there is one.
+            let (q, v): (&[f64], &[f64]) = if columns[2] {
+                (cut(tile.q), &tile.v[rows.start..start + length])
+            } else {
+                (&[], &[])
+            };
+            // Without columns there are none.
+            let cells = cells.get_mut(i * WIDTH..).unwrap_or_default();
+            let mut places = places.iter();
+            for t in 0..rho.len() {
+                if w.is_zero() {
+                    break;
+                }
+                if rho[t] == 0.0 && prob[t] == 0.0 {
+                    *w = W::ZERO;
+                    break;
+                }
+                *w = w.step(rho[t], prob[t], propensity[t]);
+                if !w.is_safe() {
+                    return false;
+                }
+                let mut put = |x: W| {
+                    if let Some(&place) = places.next() {
+                        cells[place] = x;
+                    }
+                };
+                if columns[0] {
+                    put(*w);
+                }
+                if columns[1] {
+                    put(w.times(reward[t]));
+                }
+                if columns[2] {
+                    put(w.times(residual(reward[t], q[t], v, t, gamma)));
+                }
+            }
+        }
+        true
+    }
+}

@@ -1,0 +1,232 @@
+//! Bootstrap intervals from an estimate's replicates: percentile, basic, bias-corrected and accelerated.
+//!
+//! ```text
+//! percentile   [q(a), q(1 - a)]                          Efron 1979; a = (1 - level) / 2
+//! basic        [2 e - q(1 - a), 2 e - q(a)]              Davison & Hinkley 1997, section 5.2
+//! bca          [q(b(a)), q(b(1 - a))],  b(p) = Phi(z0 + (z0 + z_p) / (1 - c (z0 + z_p)))   Efron 1987
+//! ```
+//!
+//! with q the quantile of the replicates (interpolated linearly), e the estimate, z0 = Phi^-1 of the share of
+//! replicates below it, half of those equal to it included, and c the acceleration ([`crate::pairs`]).
+
+use std::str::FromStr;
+
+use crate::error::{Error, Result};
+use crate::interval::{Alternative, Reference, normal_cdf};
+
+/// Undefined replicates beyond this share leave no interval.
+const MOST_UNDEFINED: f64 = 0.01;
+
+/// How replicates become an interval.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Method {
+    /// Their quantiles.
+    Percentile,
+    /// The quantiles mirrored at the estimate.
+    Basic,
+    /// Quantiles corrected for bias and skewness.
+    Bca,
+}
+
+impl FromStr for Method {
+    type Err = Error;
+
+    fn from_str(name: &str) -> Result<Self> {
+        match name {
+            "percentile" => Ok(Self::Percentile),
+            "basic" => Ok(Self::Basic),
+            "bca" => Ok(Self::Bca),
+            _ => Err(Error::InvalidArgument(format!("no method {name:?}"))),
+        }
+    }
+}
+
+/// An interval, and what has to be known of it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Interval {
+    /// Lower end.
+    pub low: f64,
+    /// Upper end.
+    pub high: f64,
+    /// Why there is none, or how many replicates were left out.
+    pub note: Option<String>,
+}
+
+/// The quantile of sorted values, interpolated linearly.
+pub fn quantile(sorted: &[f64], p: f64) -> f64 {
+    let Some(last) = sorted.len().checked_sub(1) else {
+        return f64::NAN;
+    };
+    let at = p.clamp(0.0, 1.0) * last as f64;
+    let below = at.floor();
+    let (low, high) = (sorted[below as usize], sorted[at.ceil() as usize]);
+    let share = at - below;
+    if low == high || share == 0.0 {
+        return low;
+    }
+    // numpy's way, whose value at the next order statistic is that statistic.
+    if share < 0.5 {
+        low + (high - low) * share
+    } else {
+        high - (high - low) * (1.0 - share)
+    }
+}
+
+/// The interval of one estimate.
+pub fn interval(
+    estimate: f64,
+    replicates: &[f64],
+    method: Method,
+    acceleration: f64,
+    level: f64,
+    side: Alternative,
+) -> Interval {
+    let nothing = |note: Option<String>| Interval {
+        low: f64::NAN,
+        high: f64::NAN,
+        note,
+    };
+    if estimate.is_nan() {
+        return nothing(None);
+    }
+    let mut sorted: Vec<f64> = replicates.iter().copied().filter(|x| !x.is_nan()).collect();
+    let undefined = replicates.len() - sorted.len();
+    let said = (undefined > 0).then(|| {
+        format!(
+            "{undefined} of {} replicates are undefined",
+            replicates.len()
+        )
+    });
+    if undefined as f64 > MOST_UNDEFINED * replicates.len() as f64 || sorted.is_empty() {
+        return nothing(said.map(|said| format!("{said}: no interval")));
+    }
+    sorted.sort_unstable_by(f64::total_cmp);
+    let wrong = 1.0 - level;
+    let tail = if side == Alternative::TwoSided {
+        wrong / 2.0
+    } else {
+        wrong
+    };
+    let mut ends = [tail, 1.0 - tail];
+    if method == Method::Bca {
+        match corrected(estimate, &sorted, acceleration, ends) {
+            Ok(found) => ends = found,
+            Err(why) => return nothing(Some(format!("no bca interval: {why}"))),
+        }
+    }
+    let [low, high] = ends.map(|p| quantile(&sorted, p));
+    let (low, high) = match method {
+        Method::Basic => (2.0 * estimate - high, 2.0 * estimate - low),
+        _ => (low, high),
+    };
+    Interval {
+        low: if side == Alternative::Less {
+            f64::NEG_INFINITY
+        } else {
+            low
+        },
+        high: if side == Alternative::Greater {
+            f64::INFINITY
+        } else {
+            high
+        },
+        note: said,
+    }
+}
+
+fn corrected(
+    estimate: f64,
+    sorted: &[f64],
+    acceleration: f64,
+    ends: [f64; 2],
+) -> std::result::Result<[f64; 2], &'static str> {
+    let below = sorted.partition_point(|x| *x < estimate);
+    let equal = sorted.partition_point(|x| *x <= estimate) - below;
+    let share = (below as f64 + equal as f64 / 2.0) / sorted.len() as f64;
+    let z0 = Reference::Normal.quantile(share);
+    if equal == sorted.len() {
+        return Ok(ends); // nothing varies, and nothing is to be corrected
+    }
+    if !z0.is_finite() {
+        return Err("every replicate is on one side of the estimate");
+    }
+    if !acceleration.is_finite() {
+        return Err("the acceleration is undefined");
+    }
+    let found = ends.map(|p| {
+        let z = z0 + Reference::Normal.quantile(p);
+        normal_cdf(z0 + z / (1.0 - acceleration * z))
+    });
+    if found.iter().all(|p| p.is_finite()) {
+        Ok(found)
+    } else {
+        Err("the correction is undefined")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quantiles_are_interpolated() {
+        let x = [1.0, 2.0, 4.0, 8.0];
+        let found = [0.0, 0.5, 1.0 / 3.0, 0.9, 1.0].map(|p| quantile(&x, p));
+        assert_eq!(found[..3], [1.0, 3.0, 2.0]);
+        assert!((found[3] - 6.8).abs() < 1e-12);
+        assert_eq!(found[4], 8.0);
+        assert!(quantile(&[], 0.5).is_nan());
+    }
+
+    #[test]
+    fn few_undefined_replicates_are_left_out_and_counted() {
+        let mut replicates: Vec<f64> = (0..200).map(f64::from).collect();
+        replicates[7] = f64::NAN;
+        let find = |replicates: &[f64]| {
+            interval(
+                100.0,
+                replicates,
+                Method::Percentile,
+                0.0,
+                0.9,
+                Alternative::TwoSided,
+            )
+        };
+        let found = find(&replicates);
+        assert!(found.low.is_finite());
+        assert_eq!(
+            found.note.as_deref(),
+            Some("1 of 200 replicates are undefined")
+        );
+        replicates[..10].fill(f64::NAN);
+        let found = find(&replicates);
+        assert!(found.low.is_nan());
+        assert!(
+            found
+                .note
+                .is_some_and(|note| note.ends_with(": no interval"))
+        );
+    }
+
+    #[test]
+    fn bca_has_its_reasons() {
+        let replicates: Vec<f64> = (0..99).map(f64::from).collect();
+        let find = |estimate, a| {
+            interval(
+                estimate,
+                &replicates,
+                Method::Bca,
+                a,
+                0.9,
+                Alternative::TwoSided,
+            )
+            .note
+        };
+        assert_eq!(find(49.0, 0.0), None);
+        assert!(find(-1.0, 0.0).is_some_and(|note| note.contains("one side")));
+        assert!(find(49.0, f64::NAN).is_some_and(|note| note.contains("acceleration")));
+        let constant = [2.0; 9];
+        let found = interval(2.0, &constant, Method::Bca, 0.0, 0.9, Alternative::TwoSided);
+        assert_eq!((found.low, found.high), (2.0, 2.0));
+    }
+}

@@ -1,0 +1,272 @@
+//! The state of some replicates: the sums of [`crate::sums::Sums`] under each one's multiplicities.
+//!
+//! Columns of terms stand six to a panel: those without a step (1, G, and for each policy v_0, w_{T-1},
+//! w_{T-1} G), those of each policy's steps (w_t, w_t r_t, w_t d_t), and the last weights by length.
+//! Only those are kept that an estimator asks for.
+
+use std::ops::Range;
+
+use crate::panels::{Cells, Row, WIDTH};
+use crate::registry::Estimator;
+use crate::resample::OCTET;
+use crate::sums::Sums;
+use crate::terms::one_step::twin;
+use crate::tiles::Plan;
+use crate::weights::{Extended, Weight};
+
+/// Terms are scaled where the largest of a bundle leaves 2^±300.
+const PLAIN_EXPONENT: i64 = 300;
+/// Columns before those of the policies: 1 and G.
+const OWN: usize = 2;
+
+/// Which sums the estimators need.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Columns {
+    /// sum v_0.
+    v0: bool,
+    /// sum w_{T-1} and sum w_{T-1} G.
+    last: bool,
+    /// sum w_{T-1} by length.
+    ended: bool,
+    /// By step: sum w_t, sum w_t r_t, sum w_t d_t.
+    pub(crate) steps: [bool; 3],
+}
+
+impl Columns {
+    pub(crate) fn new(plan: &Plan) -> Self {
+        use Estimator::{Dm, Dr, Pdis, Sndr, Snpdis, Sntis, Tis};
+        let one_step = plan.one_step();
+        let any = |wanted: &[Estimator]| {
+            let asked = plan.estimators.iter();
+            asked
+                .copied()
+                .any(|e| wanted.contains(&if one_step { twin(e) } else { e }))
+        };
+        // With one step the last weight is the first.
+        let steps = if one_step {
+            [any(&[Sntis, Sndr]), any(&[Tis, Sntis]), any(&[Dr, Sndr])]
+        } else {
+            [any(&[Snpdis, Sndr]), any(&[Pdis, Snpdis]), any(&[Dr, Sndr])]
+        };
+        Self {
+            v0: any(&[Dm, Dr, Sndr]),
+            last: !one_step && any(&[Tis, Sntis]),
+            ended: steps[0] && plan.log.episodes.lengths_differ(),
+            steps,
+        }
+    }
+
+    /// Columns to a step.
+    pub(crate) fn per_step(self) -> usize {
+        self.steps.iter().filter(|used| **used).count()
+    }
+
+    /// Columns of a policy that have no step.
+    fn single(self) -> usize {
+        usize::from(self.v0) + 2 * usize::from(self.last)
+    }
+
+    /// Panels of columns without a step, of a policy's steps, and of last weights.
+    fn panels(self, policies: usize, horizon: usize) -> [usize; 3] {
+        let ended = if self.ended {
+            policies.div_ceil(WIDTH)
+        } else {
+            0
+        };
+        [
+            (OWN + policies * self.single()).div_ceil(WIDTH),
+            (horizon * self.per_step()).div_ceil(WIDTH),
+            ended,
+        ]
+    }
+
+    /// Memory of the sums of an octet of replicates.
+    pub(crate) fn bytes(self, policies: usize, horizon: usize) -> usize {
+        let [single, steps, ended] = self.panels(policies, horizon);
+        (single + policies * steps + ended * horizon) * size_of::<[[f64; OCTET]; WIDTH]>()
+    }
+}
+
+/// The power of two that brings the largest of some terms to about 1, or 0 where they are of plain size.
+fn exponent_of(terms: impl Iterator<Item = Extended>) -> i64 {
+    let exponents = terms.filter(|x| !x.is_zero()).map(Extended::exponent);
+    exponents
+        .max()
+        .filter(|e| e.abs() > PLAIN_EXPONENT)
+        .unwrap_or(0)
+}
+
+/// Writes a column of terms into the rows of a panel, scaled as its sums are.
+pub(crate) fn write(
+    terms: impl Iterator<Item = Extended> + Clone,
+    cells: &mut Cells,
+    slot: usize,
+    rows: &mut [Row<f64>],
+) {
+    let shift = cells.fit(slot, exponent_of(terms.clone()));
+    for (row, term) in rows.iter_mut().zip(terms) {
+        row[slot] = term.scaled(shift);
+    }
+}
+
+/// The sums of some octets of replicates.
+pub(crate) struct ReplicateSums {
+    columns: Columns,
+    single: Vec<Cells>,
+    /// By policy and panel.
+    pub(crate) steps: Vec<Vec<Cells>>,
+    /// By panel of policies, and by length less 1.
+    ended: Vec<Vec<Cells>>,
+}
+
+/// Columns without a step of a bundle, and the last weights, before they are added up.
+#[derive(Default)]
+pub(crate) struct Single {
+    rows: Vec<Row<f64>>,
+    last: Vec<Row<Extended>>,
+    scaled: Vec<Row<f64>>,
+}
+
+impl ReplicateSums {
+    pub(crate) fn new(columns: Columns, policies: usize, horizon: usize, octets: usize) -> Self {
+        let [single, steps, ended] = columns.panels(policies, horizon);
+        let cells = |n| vec![Cells::new(octets); n];
+        Self {
+            columns,
+            single: cells(single),
+            steps: vec![cells(steps); policies],
+            ended: vec![cells(horizon - 1); ended],
+        }
+    }
+
+    /// Begins a bundle with the returns of its episodes.
+    pub(crate) fn begin(&mut self, single: &mut Single, returns: &[f64]) {
+        single.rows.clear();
+        single
+            .rows
+            .resize(self.single.len() * returns.len(), [0.0; WIDTH]);
+        single.last.clear();
+        single
+            .last
+            .resize(self.ended.len() * returns.len(), [Extended::ZERO; WIDTH]);
+        self.put(single, 0, returns.iter().map(|_| Extended::ONE));
+        self.put(single, 1, returns.iter().map(|g| Extended::from(*g)));
+    }
+
+    /// Takes what a policy has of the bundle beside its steps.
+    pub(crate) fn take(
+        &mut self,
+        single: &mut Single,
+        policy: usize,
+        v0: impl Iterator<Item = f64> + Clone,
+        last: &[Extended],
+        returns: &[f64],
+    ) {
+        let mut column = OWN + policy * self.columns.single();
+        if self.columns.v0 {
+            self.put(single, column, v0.map(Extended::from));
+            column += 1;
+        }
+        if self.columns.last {
+            self.put(single, column, last.iter().copied());
+            self.put(
+                single,
+                column + 1,
+                last.iter().zip(returns).map(|(w, g)| w.times(*g)),
+            );
+        }
+        if self.columns.ended {
+            let rows = &mut single.last[policy / WIDTH * returns.len()..];
+            for (row, w) in rows.iter_mut().zip(last) {
+                row[policy % WIDTH] = *w;
+            }
+        }
+    }
+
+    fn put(
+        &mut self,
+        single: &mut Single,
+        column: usize,
+        terms: impl Iterator<Item = Extended> + Clone,
+    ) {
+        let n = single.rows.len() / self.single.len();
+        let (panel, slot) = (column / WIDTH, column % WIDTH);
+        let rows = &mut single.rows[panel * n..(panel + 1) * n];
+        write(terms, &mut self.single[panel], slot, rows);
+    }
+
+    /// Adds up what was put; `drawn` gives the multiplicities of a range of the bundle's episodes and
+    /// `runs` are ranges of one length.
+    pub(crate) fn add<'m, M: Iterator<Item = &'m [[f64; OCTET]]>>(
+        &mut self,
+        single: &mut Single,
+        drawn: impl Fn(Range<usize>) -> M,
+        runs: impl Iterator<Item = (Range<usize>, usize)>,
+    ) {
+        let n = single.rows.len() / self.single.len();
+        for (cells, rows) in self.single.iter_mut().zip(single.rows.chunks_exact(n)) {
+            cells.add(drawn(0..n), rows);
+        }
+        if self.ended.is_empty() {
+            return;
+        }
+        for (run, length) in runs {
+            for (lengths, rows) in self.ended.iter_mut().zip(single.last.chunks_exact(n)) {
+                // What has the greatest length is carried through no step.
+                let Some(cells) = lengths.get_mut(length - 1) else {
+                    continue;
+                };
+                let rows = &rows[run.clone()];
+                single.scaled.clear();
+                single.scaled.resize(rows.len(), [0.0; WIDTH]);
+                for slot in 0..WIDTH {
+                    write(
+                        rows.iter().map(|row| row[slot]),
+                        cells,
+                        slot,
+                        &mut single.scaled,
+                    );
+                }
+                cells.add(drawn(run.clone()), &single.scaled);
+            }
+        }
+    }
+
+    /// sum m, and the sum of m G.
+    pub(crate) fn own(&self, replicate: usize) -> (f64, f64) {
+        let get = |column| self.single[0].get(column, replicate).to_f64();
+        (get(0), get(1))
+    }
+
+    /// The sums of one policy under one replicate.
+    pub(crate) fn read(&self, policy: usize, replicate: usize, sums: &mut Sums<Extended>) {
+        let single = |column: usize| self.single[column / WIDTH].get(column % WIDTH, replicate);
+        let mut column = OWN + policy * self.columns.single();
+        if self.columns.v0 {
+            sums.v0 = single(column).to_f64();
+            column += 1;
+        }
+        if self.columns.last {
+            sums.last.sum = single(column);
+            sums.last_return = single(column + 1);
+        }
+        let (panels, per_step) = (&self.steps[policy], self.columns.per_step());
+        for (t, step) in sums.steps.iter_mut().enumerate() {
+            let into = [&mut step.w, &mut step.wr, &mut step.wd];
+            let used = into.into_iter().zip(self.columns.steps);
+            let sums = used.filter_map(|(sum, used)| used.then_some(sum));
+            for (column, sum) in (t * per_step..).zip(sums) {
+                *sum = panels[column / WIDTH].get(column % WIDTH, replicate);
+            }
+        }
+        if let Some(lengths) = self.ended.get(policy / WIDTH) {
+            for (sum, cells) in sums.ended[1..].iter_mut().zip(lengths) {
+                *sum = cells.get(policy % WIDTH, replicate);
+            }
+        }
+        if let ([first], false) = (&sums.steps[..], self.columns.last) {
+            sums.last.sum = first.w;
+            sums.last_return = first.wr;
+        }
+    }
+}

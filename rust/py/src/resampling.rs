@@ -1,0 +1,188 @@
+//! The joint bootstrap, its draws and its intervals.
+
+use counterfolio_core::assessment::rank_counts as count_ranks;
+use counterfolio_core::bootstrap::Bootstrap;
+use counterfolio_core::episode::Episodes;
+use counterfolio_core::predictive::predict;
+use counterfolio_core::random::hash_text as hash;
+use counterfolio_core::replicate_intervals::{Interval, interval};
+use counterfolio_core::resample::{Resample, Resampling, draw_all};
+use counterfolio_core::top_k::Options;
+use numpy::{IntoPyArray, PyArray1, PyReadonlyArray1, ToPyArray};
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+
+use crate::enter::{alone, enter, to_pyerr};
+use crate::evaluation::side_named;
+use crate::exceptions::invalid_argument;
+use crate::inputs::{
+    ClusterInput, IdInput, LogInput, PolicyInput, clusters_of, estimators_of, ids_of, log_of,
+    policies_of,
+};
+
+fn resampling_named(name: &str) -> PyResult<Resampling> {
+    match name {
+        "poisson" => Ok(Resampling::Poisson),
+        "multinomial" => Ok(Resampling::Multinomial),
+        other => Err(invalid_argument(format!("no resampling \"{other}\""))),
+    }
+}
+
+/// Estimates by replicate, policy and estimator, and the behavior policy's values by replicate.
+type Replicates<'py> = (Bound<'py, PyArray1<f64>>, Bound<'py, PyArray1<f64>>);
+
+/// Lower ends, upper ends and notes.
+type Intervals = (Vec<f64>, Vec<f64>, Vec<Option<String>>);
+
+/// Estimates every policy with every estimator in every replicate.
+#[pyfunction]
+#[expect(
+    clippy::too_many_arguments,
+    reason = "the Python side passes them by name"
+)]
+pub(crate) fn bootstrap<'py>(
+    py: Python<'py>,
+    log: LogInput<'py>,
+    policies: Vec<PolicyInput<'py>>,
+    estimators: Vec<String>,
+    gamma: f64,
+    n_resamples: usize,
+    seed: u64,
+    resampling: &str,
+    ids: Option<IdInput<'py>>,
+    clusters: Option<ClusterInput<'py>>,
+    num_threads: usize,
+    progress: Option<Py<PyAny>>,
+) -> PyResult<Replicates<'py>> {
+    let estimators = estimators_of(&estimators)?;
+    let log = log_of(&log)?;
+    let policies = policies_of(&policies, &log)?;
+    let episodes = log.episodes.len();
+    let resample = Resample {
+        replicates: n_resamples,
+        seed,
+        resampling: resampling_named(resampling)?,
+        ids: ids_of(ids.as_ref(), episodes)?,
+        clusters: clusters_of(clusters.as_ref(), episodes)?,
+    };
+    let job = Bootstrap::new(&log, &policies, &estimators, gamma, &resample, num_threads);
+    let size = log.reward.len() * policies.len() * (1 + n_resamples / 8);
+    let found = enter(
+        py,
+        size,
+        num_threads,
+        job.blocks(),
+        progress.as_ref(),
+        |work| job.run(work),
+    )?;
+    Ok((
+        found.values.into_pyarray(py),
+        found.behavior.into_pyarray(py),
+    ))
+}
+
+/// Multiplicities by replicate and episode, of as many episodes as there are ids.
+#[pyfunction]
+pub(crate) fn resample_weights<'py>(
+    py: Python<'py>,
+    ids: IdInput<'py>,
+    n_episodes: usize,
+    n_resamples: usize,
+    seed: u64,
+    resampling: &str,
+) -> PyResult<Bound<'py, PyArray1<i32>>> {
+    let resample = Resample {
+        replicates: n_resamples,
+        seed,
+        resampling: resampling_named(resampling)?,
+        ids: ids_of(Some(&ids), n_episodes)?,
+        clusters: None,
+    };
+    let drawn = alone(py, || draw_all(&resample, &Episodes::EachRow(n_episodes)))?;
+    Ok(drawn.into_pyarray(py))
+}
+
+/// XXH3-64 hashes of texts.
+#[pyfunction]
+pub(crate) fn hash_text(py: Python<'_>, texts: Vec<String>) -> Bound<'_, PyArray1<u64>> {
+    let hashes: Vec<u64> = texts.iter().map(|text| hash(text)).collect();
+    hashes.into_pyarray(py)
+}
+
+/// Lower end, upper end and note of the intervals of estimates, from replicates that are stored estimate by
+/// estimate.
+#[pyfunction]
+pub(crate) fn bootstrap_intervals(
+    py: Python<'_>,
+    estimates: PyReadonlyArray1<'_, f64>,
+    replicates: PyReadonlyArray1<'_, f64>,
+    accelerations: PyReadonlyArray1<'_, f64>,
+    method: &str,
+    confidence_level: f64,
+    alternative: &str,
+) -> PyResult<Intervals> {
+    let method = method.parse().map_err(to_pyerr)?;
+    let side = side_named(alternative)?;
+    let (estimates, accelerations) = (estimates.as_slice()?, accelerations.as_slice()?);
+    let each = replicates.as_slice()?.len() / estimates.len().max(1);
+    let replicates = replicates.as_slice()?;
+    let found = alone(py, || {
+        let rows = estimates.iter().zip(accelerations).enumerate();
+        rows.map(|(i, (&estimate, &acceleration))| {
+            let own = &replicates[i * each..(i + 1) * each];
+            interval(estimate, own, method, acceleration, confidence_level, side)
+        })
+        .collect::<Vec<Interval>>()
+    })?;
+    let ends = |f: fn(&Interval) -> f64| found.iter().map(f).collect();
+    Ok((
+        ends(|x| x.low),
+        ends(|x| x.high),
+        found.iter().map(|x| x.note.clone()).collect(),
+    ))
+}
+
+/// How often each policy has each rank over replicates, stored replicate by replicate.
+#[pyfunction]
+pub(crate) fn rank_counts<'py>(
+    py: Python<'py>,
+    scores: PyReadonlyArray1<'py, f64>,
+    n_policies: usize,
+) -> PyResult<Bound<'py, PyArray1<u64>>> {
+    let scores = scores.as_slice()?;
+    let counts = alone(py, || count_ranks(scores, n_policies))?;
+    Ok(counts.into_pyarray(py))
+}
+
+/// Predicts SharpeRatio@k of a shortlist.
+#[pyfunction]
+pub(crate) fn predict_sharpe_ratio<'py>(
+    py: Python<'py>,
+    estimates: PyReadonlyArray1<'py, f64>,
+    replicates: PyReadonlyArray1<'py, f64>,
+    behavior: PyReadonlyArray1<'py, f64>,
+    shortlist: Vec<usize>,
+    seed: u64,
+) -> PyResult<Bound<'py, PyDict>> {
+    let (estimates, replicates) = (estimates.as_slice()?, replicates.as_slice()?);
+    let behavior = behavior.as_slice()?;
+    let found = alone(py, || {
+        predict(
+            estimates,
+            replicates,
+            behavior,
+            &shortlist,
+            &Options::default(),
+            seed,
+        )
+    })?
+    .map_err(to_pyerr)?;
+    let out = PyDict::new(py);
+    out.set_item("sharpe_ratio", found.sharpe_ratio)?;
+    out.set_item("p_better", found.p_better)?;
+    out.set_item("expected_gain", found.expected_gain)?;
+    out.set_item("p_best", found.p_best.to_pyarray(py))?;
+    out.set_item("signal", found.signal)?;
+    out.set_item("draws", found.draws)?;
+    Ok(out)
+}
