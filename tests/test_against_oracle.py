@@ -256,7 +256,7 @@ def test_contrasts(pair, name):
     assert abs(found["standard_error"] - wanted.standard_error) <= 1e-9 * wanted.error_scale
     ends = oracle.interval(wanted.difference, wanted.standard_error, 150, "t", 0.9)
     assert (found["ci_low"], found["ci_high"]) == pytest.approx(ends, rel=1e-8, abs=1e-9)
-    better = stats.norm.cdf(wanted.difference / wanted.standard_error)
+    better = stats.t.cdf(wanted.difference / wanted.standard_error, 149)
     assert found["p_better"] == pytest.approx(better, abs=1e-7)
 
 

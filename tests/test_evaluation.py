@@ -141,6 +141,7 @@ def test_settings_hold_every_argument():
         "value_range": None,
         "return_range": None,
         "weight_range": None,
+        "return_min": None,
         "seed": None,
         "num_threads": 2,
         "n_rows": N,

@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 import pytest
 from counterfolio import plots
-from counterfolio.style import plain, series_style
+from counterfolio.plots.style import plain, series_style
 from matplotlib.colors import to_rgb
 
 HOSTILE = [

@@ -20,6 +20,7 @@ __all__ = [
     "bootstrap",
     "bootstrap_intervals",
     "bounded_mean",
+    "cdf",
     "check_column",
     "check_present",
     "diagnose",
@@ -29,7 +30,6 @@ __all__ = [
     "hcope",
     "intervals",
     "metrics",
-    "normal_cdf",
     "predict_sharpe_ratio",
     "rank",
     "rank_counts",
@@ -186,6 +186,7 @@ def evaluate(
     gamma: float,
     clusters: _Clusters | None,
     accelerations: bool,
+    asymptotic: bool,
     num_threads: int,
     progress: Callable[[float], None] | None,
 ) -> _Found: ...
@@ -197,7 +198,7 @@ def intervals(
     confidence_level: float,
     alternative: str,
 ) -> tuple[list[float], list[float]]: ...
-def normal_cdf(x: float) -> float: ...
+def cdf(x: float, interval: str, degrees: float) -> float: ...
 def registry() -> list[_Entry]: ...
 
 # resampling.rs
@@ -239,9 +240,16 @@ def predict_sharpe_ratio(
     shortlist: Sequence[int],
     seed: int,
 ) -> _Prediction: ...
-def rank_counts(scores: NDArray[np.float64], n_policies: int) -> NDArray[np.uint64]: ...
+def rank_counts(
+    scores: NDArray[np.float64], n_policies: int
+) -> tuple[NDArray[np.float64], int]: ...
 def resample_weights(
-    ids: _Ids, n_episodes: int, n_resamples: int, seed: int, resampling: str
+    ids: _Ids,
+    n_episodes: int,
+    n_resamples: int,
+    seed: int,
+    resampling: str,
+    progress: Callable[[float], None] | None,
 ) -> NDArray[np.int32]: ...
 
 # selection.rs

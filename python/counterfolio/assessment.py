@@ -12,15 +12,17 @@ import polars as pl
 
 from counterfolio import _core
 from counterfolio.arguments import is_number, is_whole
-from counterfolio.evaluation import Evaluation
 from counterfolio.exceptions import InvalidArgumentError
 from counterfolio.policies import BEHAVIOR
+from counterfolio.selection import check_ranking, optional_number
 from counterfolio.text import Column, html_table, number, suggest, text_table, wrap
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
+
+    from counterfolio.evaluation import Evaluation
 
 SCHEMA = {
     "estimator": pl.String,
@@ -129,8 +131,8 @@ def assess(
         (Spearman's), kendall_tau (b), false_alarm_rate (type I: safe but judged unsafe, of the
         safe), missed_unsafe_rate (type II: unsafe but judged safe, of the unsafe). Of the top k:
         best, worst, mean, kth, std, std_debiased, safety_violation_rate, sharpe_ratio, regret (max
-        J - best@k), nregret (regret / |max J|). NaN where there is nothing to divide by, or an
-        estimate is undefined.
+        J - best@k), nregret (regret / |max J|). NaN where there is nothing to divide by. Undefined
+        estimates rank last and count as judged unsafe; mse and correlations are then NaN.
 
     Raises
     ------
@@ -138,9 +140,12 @@ def assess(
         If `truth` lacks a policy, names another, or holds a value that is not finite.
     """
     _check_evaluation(evaluation)
+    check_ranking(ddof, ties)
     if safety_threshold is not None and relative_safety is not None:
         text = "safety_threshold and relative_safety are two criteria: give one of them"
         raise InvalidArgumentError(text)
+    safety_threshold = optional_number(safety_threshold, "safety_threshold")
+    relative_safety = optional_number(relative_safety, "relative_safety")
     policies = evaluation.policies
     k = min(3, len(policies)) if k is None else k
     if not is_whole(k) or not 1 <= k <= len(policies):
@@ -148,8 +153,7 @@ def assess(
         raise InvalidArgumentError(text)
     values, squared_errors = check_truth(policies, truth)
     if behavior_value is None:
-        own = truth.get(BEHAVIOR)
-        behavior_value = evaluation.behavior_value if own is None else _true(BEHAVIOR, own)[0]
+        behavior_value = true_behavior(evaluation, truth)
     if not is_number(behavior_value) or not math.isfinite(behavior_value):
         text = f"behavior_value must be a finite number, not {behavior_value!r}"
         raise InvalidArgumentError(text)
@@ -185,7 +189,7 @@ def assess(
 
 
 def _check_evaluation(evaluation: object) -> None:
-    if not isinstance(evaluation, Evaluation):
+    if not hasattr(evaluation, "estimates"):
         text = f"assess takes an Evaluation, not a {type(evaluation).__name__}; see cf.evaluate"
         raise InvalidArgumentError(text)
 
@@ -222,6 +226,12 @@ def check_truth(
         raise InvalidArgumentError(text)
     found = [_true(p, truth[p]) for p in policies]
     return np.array([v for v, _ in found]), np.array([e for _, e in found])
+
+
+def true_behavior(evaluation: Evaluation, truth: Mapping[str, Any]) -> float:
+    """Take the behavior policy's true value: where it is not given, its own mean return."""
+    own = truth.get(BEHAVIOR)
+    return evaluation.behavior_value if own is None else _true(BEHAVIOR, own)[0]
 
 
 def _true(policy: str, value: Any) -> tuple[float, float]:

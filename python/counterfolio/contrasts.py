@@ -10,6 +10,7 @@ import polars as pl
 
 from counterfolio import _core
 from counterfolio.intervals import Ends, from_errors, from_replicates
+from counterfolio.uncertainty import ANY
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 #: A difference within this share of the values is rounding, of single-precision inputs too.
 ROUNDING = 1e-6
 #: Draws behind a critical value of several contrasts together; the same ones each time.
-DRAWS = 40_000
+DRAWS = 20_000
 
 
 def is_rounding(a: float, b: float, error: float) -> bool:
@@ -62,6 +63,11 @@ class Contrasts:
         self.accelerations, self.replicates = accelerations, replicates
         self.settings = settings
 
+    def _reference(self) -> tuple[str, float]:
+        """Name the distribution of a standardised difference, with its degrees of freedom."""
+        units = self.settings["n_clusters"] or self.settings["n_episodes"]
+        return ("t" if self.settings["interval"] == "t" else "normal"), units - 1
+
     def table(
         self, pairs: Sequence[tuple[str, str]], label: str, *, simultaneous: bool
     ) -> pl.DataFrame:
@@ -75,10 +81,17 @@ class Contrasts:
             differences.append(x - y if usable else math.nan)
             errors.append(math.sqrt(self.variances[a, b]) if usable else math.nan)
             same.append(usable and is_rounding(x, y, errors[-1]))
-            notes = [f"{self.names[i]}: {self.notes[i]}" for i in (a, b) if self.notes[i]]
-            said.append("; ".join(notes) or None)
-        ends = self._ends(at, differences, errors, None, simultaneous=simultaneous)
-        two = self._ends(at, differences, errors, "two-sided", simultaneous=simultaneous)
+            noted = [i for i in dict.fromkeys((a, b)) if self.notes[i]]
+            said.append("; ".join(f"{self.names[i]}: {self.notes[i]}" for i in noted) or None)
+        if (kind := self.settings["interval"]) not in ANY:
+            approximate = f"the interval is a normal one, not {kind}: that bounds no difference"
+            said = ["; ".join(filter(None, (x, approximate))) for x in said]
+        sides = (self.settings["alternative"], "two-sided")
+        found = {
+            side: self._ends(at, differences, errors, side, simultaneous=simultaneous)
+            for side in dict.fromkeys(sides)
+        }
+        ends, two = (found[side] for side in sides)
         return pl.DataFrame(
             {
                 "policy": [a for a, _ in pairs],
@@ -97,7 +110,7 @@ class Contrasts:
                     for pair in zip(said, ends.notes, strict=True)
                 ],
             },
-            schema_overrides={"conclusion": pl.String, "note": pl.String},
+            schema=COMPARISON,
         )
 
     def _ends(
@@ -105,20 +118,19 @@ class Contrasts:
         at: Sequence[tuple[int, int]],
         differences: Sequence[float],
         errors: Sequence[float],
-        alternative: str | None,
+        side: str,
         *,
         simultaneous: bool,
     ) -> Ends:
-        side = alternative or self.settings["alternative"]
         if simultaneous:
-            critical = self.critical_value(at, side)
             d, e = np.array(differences), np.array(errors)
-            open_ = np.full(len(d), math.inf)
-            low = -open_ if side == "less" else d - critical * e
-            high = open_ if side == "greater" else d + critical * e
+            half = np.where(e == 0, 0.0, self.critical_value(at, side) * e)
+            low = np.full(len(d), -math.inf) if side == "less" else d - half
+            high = np.full(len(d), math.inf) if side == "greater" else d + half
             return Ends(low.tolist(), high.tolist(), [None] * len(d))
-        if self.settings["interval"] == "bootstrap" and self.replicates is not None:
-            drawn = np.stack([self.replicates[:, a] - self.replicates[:, b] for a, b in at])
+        if self.settings["interval"] == "bootstrap" and self.replicates is not None and at:
+            first, second = ([pair[i] for pair in at] for i in (0, 1))
+            drawn = self.replicates[:, first] - self.replicates[:, second]
             a = self.accelerations
             chosen = None if a is None else np.array([a[pair] for pair in at])
             return from_replicates(np.array(differences), drawn, chosen, self.settings, side)
@@ -142,55 +154,83 @@ class Contrasts:
                 above = (drawn > 0).mean() + (drawn == 0).mean() / 2 if len(drawn) else math.nan
                 found.append(float(above) if math.isfinite(d) else math.nan)
             elif e != 0:
-                found.append(_core.normal_cdf(d / e))
+                found.append(_core.cdf(d / e, *self._reference()))
             else:
                 found.append(0.5 * (1 + float(np.sign(d))))
         return found
 
-    def correlations(self, at: Sequence[tuple[int, int]]) -> NDArray[np.float64]:
-        """Correlations of some differences, from the variances of differences alone.
+    def _moves(self, a: int, b: int) -> bool:
+        """Whether a difference is more than rounding, for all that its error says."""
+        error = math.sqrt(self.variances[a, b])
+        return 0 < error < math.inf and not is_rounding(self.values[a], self.values[b], error)
 
-        cov(a - b, c - d) = (v_ad + v_bc - v_ac - v_bd) / 2 with v the variances of differences.
-        """
-        a, b = (np.array([pair[i] for pair in at]) for i in (0, 1))
-        v = self.variances
-        covariance = (v[np.ix_(a, b)] + v[np.ix_(b, a)] - v[np.ix_(a, a)] - v[np.ix_(b, b)]) / 2
-        scale = np.sqrt(np.diag(covariance))
-        with np.errstate(divide="ignore", invalid="ignore"):
-            found: NDArray[np.float64] = covariance / np.outer(scale, scale)
-        return found
-
-    def critical_value(self, at: Sequence[tuple[int, int]], alternative: str) -> float:
-        """Quantile of the largest of several normal deviates (max-t); one that moves is enough."""
+    def critical_value(self, at: Sequence[tuple[int, int]], side: str) -> float:
+        """Quantile of the largest of several standardised differences (max-t); NaN without one."""
+        moving = [pair for pair in dict.fromkeys(at) if self._moves(*pair)]
         level = self.settings["confidence_level"]
-        correlations = self.correlations(at)
-        moving = np.isfinite(np.diag(correlations))
-        if not moving.any():
+        if not moving:
             return math.nan
-        drawn = _normal_draws(correlations[np.ix_(moving, moving)])
-        largest = np.abs(drawn).max(axis=1) if alternative == "two-sided" else drawn.max(axis=1)
-        return float(np.quantile(largest, level))
+        if len(moving) == 1:
+            _, (found,) = _core.intervals(
+                [0.0], [1.0], *self._reference(), level, "less" if side != "two-sided" else side
+            )
+            return max(found, 0.0)
+        a, b = (np.array([pair[i] for pair in moving]) for i in (0, 1))
+        v = self.variances
+        # cov(a - b, c - d) from the variances of differences alone.
+        covariance = (v[np.ix_(a, b)] + v[np.ix_(b, a)] - v[np.ix_(a, a)] - v[np.ix_(b, b)]) / 2
+        drawn = self._draws(covariance) / np.sqrt(v[a, b])
+        largest = np.abs(drawn).max(axis=1) if side == "two-sided" else drawn.max(axis=1)
+        return max(float(np.quantile(largest, level)), 0.0)
+
+    def _draws(self, covariance: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Draw deviates of this covariance, the same draws each time."""
+        values, vectors = np.linalg.eigh(covariance)
+        root = vectors * np.sqrt(np.maximum(values, 0))
+        generator = np.random.Generator(np.random.Philox(0))
+        half = generator.normal(size=(DRAWS // 2, len(values))) @ root.T
+        kind, degrees = self._reference()
+        if kind == "t":
+            half /= np.sqrt(generator.chisquare(degrees, size=(len(half), 1)) / degrees)
+        # With its mirror image, so that no side is favoured.
+        return np.concatenate([half, -half])
 
     def contenders(self, label: str) -> pl.DataFrame:
         """Find the policies that may be the best; see `Evaluation.contenders`."""
         count = len(self.names) - 1  # without the behavior policy
-        values = np.array(self.values[:count])
-        usable = [i for i in range(count) if math.isfinite(values[i])]
-        leader = max(usable, key=lambda i: values[i], default=None)
+        usable = [i for i in range(count) if math.isfinite(self.values[i])]
+        v = self.variances[np.ix_(usable, usable)]
+        # Of the estimates less their mean, whose differences are theirs.
+        centred = np.eye(len(usable)) - 1 / max(len(usable), 1)
+        known = len(usable) > 1 and bool(np.isfinite(v).all())
+        drawn = self._draws(-centred @ v @ centred / 2).astype(np.float32) if known else None
+        leader = max(usable, key=lambda i: self.values[i], default=None)
         rows: list[tuple[Any, ...]] = []
         for p in range(count):
-            row = (self.names[p], label, float(values[p]))
+            row = (self.names[p], label, float(self.values[p]))
             if leader is None or p not in usable:
                 rows.append((*row, math.nan, math.nan, math.nan, None))
                 continue
-            rivals = [(q, p) for q in usable if q != p]
-            behind = float(values[leader] - values[p])
+            behind = float(self.values[leader] - self.values[p])
             error = math.sqrt(self.variances[leader, p])
-            critical = self.critical_value(rivals, "greater") if rivals else math.nan
-            beaten = [q for q, _ in rivals if self._beats(q, p, critical)]
-            rows.append((*row, behind, error, critical, not beaten))
+            critical, beaten = math.nan, None
+            if drawn is not None:
+                critical = self._critical_against(p, usable, drawn)
+                beaten = any(self._beats(q, p, critical) for q in usable if q != p)
+            elif len(usable) == 1:
+                beaten = False
+            rows.append((*row, behind, error, critical, None if beaten is None else not beaten))
         rows.sort(key=lambda row: math.inf if math.isnan(row[3]) else row[3])
         return pl.DataFrame(rows, schema=CONTENDERS, orient="row")
+
+    def _critical_against(self, p: int, usable: Sequence[int], drawn: NDArray[np.float32]) -> float:
+        """Quantile of the largest standardised lead of another policy over p."""
+        moving = [i for i, q in enumerate(usable) if q != p and self._moves(q, p)]
+        if not moving:
+            return math.nan
+        scale = np.sqrt(self.variances[[usable[i] for i in moving], p]).astype(np.float32)
+        leads = (drawn[:, moving] - drawn[:, [usable.index(p)]]) / scale
+        return max(float(np.quantile(leads.max(axis=1), self.settings["confidence_level"])), 0.0)
 
     def _beats(self, q: int, p: int, critical: float) -> bool:
         """Whether q is better than p by more than chance."""
@@ -198,9 +238,21 @@ class Contrasts:
         error = math.sqrt(self.variances[q, p])
         if is_rounding(x, y, error):
             return False
-        return x - y > (critical * error if math.isfinite(critical) else 0.0)
+        return x - y > (critical * error if error > 0 else 0.0)
 
 
+COMPARISON = {
+    "policy": pl.String,
+    "baseline": pl.String,
+    "estimator": pl.String,
+    "difference": pl.Float64,
+    "standard_error": pl.Float64,
+    "ci_low": pl.Float64,
+    "ci_high": pl.Float64,
+    "p_better": pl.Float64,
+    "conclusion": pl.String,
+    "note": pl.String,
+}
 CONTENDERS = {
     "policy": pl.String,
     "estimator": pl.String,
@@ -219,12 +271,3 @@ def _conclude(low: float, high: float, same: bool) -> str | None:  # noqa: FBT00
     if same or low <= 0 <= high:
         return "not told apart"
     return "better" if low > 0 else "worse"
-
-
-def _normal_draws(correlations: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Draw from a normal distribution of these correlations, the same draws each time."""
-    values, vectors = np.linalg.eigh(correlations)
-    root = vectors * np.sqrt(np.maximum(values, 0))
-    half = np.random.Generator(np.random.Philox(0)).normal(size=(DRAWS // 2, len(values))) @ root.T
-    # With its mirror image, so that no side is favoured.
-    return np.concatenate([half, -half])

@@ -115,19 +115,25 @@ def ids_of(table: Table, name: str, episodes: _core.Episodes) -> _core.Column | 
     column = table.column(name)
     if column.is_ordinal:
         return column
-    return _hashes(table.series(name).gather(_starts(episodes)))
+    series = table.series(name)
+    if series.dtype.is_integer():  # categories of integers
+        return as_column(name, series)
+    return _hashes(series.gather(_starts(episodes)))
 
 
 def draw_hashes(ids: Any) -> tuple[_core.Column | NDArray[np.uint64], int]:
     """Take ids that stand by themselves, one to an episode, and their number."""
     column = as_column("episode_ids", ids)
     _core.check_present(column, column_label("episode_ids"))
-    if column.is_ordinal:
-        return column, len(column)
-    if not column.is_text:
+    series = pl.DataFrame(column).to_series()
+    if series.dtype.is_float() or not (column.is_ordinal or column.is_text):
         text = f"{column_label('episode_ids')} holds {column.dtype}; pass integers or text"
         raise InvalidLogError(text)
-    return _hashes(pl.DataFrame(column).to_series()), len(column)
+    if column.is_ordinal:
+        return column, len(column)
+    if series.dtype.is_integer():  # categories of integers
+        return as_column("episode_ids", series), len(column)
+    return _hashes(series), len(column)
 
 
 def _hashes(labels: pl.Series) -> NDArray[np.uint64]:

@@ -16,17 +16,11 @@ from counterfolio.arguments import is_number, is_whole
 from counterfolio.display import ON_POLICY
 from counterfolio.evaluation import Evaluation, Source
 from counterfolio.exceptions import InvalidArgumentError, InvalidLogError, InvalidPolicyError
-from counterfolio.intervals import (
-    Bounds,
-    Ends,
-    Uncertainty,
-    check_uncertainty,
-    from_errors,
-    from_replicates,
-)
+from counterfolio.intervals import Bounds, Ends, from_errors, from_replicates
 from counterfolio.log import LoggedData
 from counterfolio.policies import BEHAVIOR, PolicyColumns, check_policies, describe, resolve
 from counterfolio.progress import progress
+from counterfolio.uncertainty import KINDS, Uncertainty, check_uncertainty
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -65,6 +59,7 @@ def evaluate(
     value_range: tuple[float, float] | None = None,
     return_range: tuple[float, float] | None = None,
     weight_range: tuple[float, float] | None = None,
+    return_min: float | None = None,
     seed: int | None = None,
     num_threads: int | None = None,
 ) -> Evaluation:
@@ -89,11 +84,12 @@ def evaluate(
     interval
         "normal"; "t" with one degree of freedom less than there are episodes (or clusters);
         "bootstrap". They go with every estimator and hold for many episodes. For any number of
-        episodes, given ranges that you vouch for: "hoeffding" and "empirical_bernstein" (of tis
-        and pdis; need `value_range`), "hcope" (the same; a lower bound, for terms of 0 or more),
-        "log_smoothing" (of tis; needs `return_range`), "confidence_sequence" (single decisions in
-        the order of arrival; holds at all times). "cressie_read" (of tis; needs `return_range` and
-        `weight_range`) is empirical likelihood, for many episodes.
+        episodes, given what you vouch for: "hoeffding" and "empirical_bernstein" (of tis and pdis;
+        need `value_range`), "log_smoothing" (of tis; needs `return_range`), "hcope" (of tis and
+        pdis; a lower bound that needs rewards of 0 or more, or `return_min`),
+        "confidence_sequence" (of tis on single decisions in the order of arrival, with
+        `return_range`; holds at all times at once). "cressie_read" (of tis; needs `return_range`
+        and `weight_range`) is empirical likelihood, for many episodes.
     confidence_level
         Of the intervals, in (0, 1).
     alternative
@@ -114,6 +110,8 @@ def evaluate(
         (low, high) of an episode's return G.
     weight_range
         (low, high) of an episode's weight.
+    return_min
+        Least return of an episode, for "hcope". Default: rewards are never negative.
     seed
         0 to 2^64 - 1. Default: drawn, where anything is random; `settings` holds it.
     num_threads
@@ -168,6 +166,7 @@ def evaluate(
         value_range=value_range,
         return_range=return_range,
         weight_range=weight_range,
+        return_min=return_min,
         seed=seed,
     )
     inputs = [resolve(name, columns, log, needs) for name, columns in described.items()]
@@ -179,6 +178,7 @@ def evaluate(
             gamma,
             log.clusters,
             options.n_resamples > 0 and method == "bca",
+            KINDS[options.interval].asymptotic,
             threads,
             report,
         )
@@ -256,14 +256,16 @@ def _ends(evaluation: Evaluation, found: Any, inputs: Sequence[Any], options: Un
     if options.interval == "bootstrap":
         assert evaluation.replicates is not None
         assert evaluation.behavior_replicates is not None
-        drawn = evaluation.replicates.reshape(options.n_resamples, -1)
-        drawn = np.column_stack([drawn, evaluation.behavior_replicates])
-        a = evaluation.accelerations
-        own = None
+        a, value = evaluation.accelerations, found["value"]
+        own = behavior = None
         if a is not None:
             diagonal = np.diagonal(a, axis1=1, axis2=2)  # by estimator and policy
-            own = np.append(diagonal[:, :-1].T.ravel(), diagonal[0, -1])
-        return from_replicates(found["value"], drawn.T, own, settings)
+            own, behavior = diagonal[:, :-1].T.ravel(), diagonal[:1, -1]
+        drawn = evaluation.replicates.reshape(options.n_resamples, -1)
+        of = from_replicates(value[:-1], drawn, own, settings)
+        drawn = evaluation.behavior_replicates[:, None]
+        last = from_replicates(value[-1:], drawn, behavior, settings)
+        return Ends([*of.low, *last.low], [*of.high, *last.high], [*of.notes, *last.notes])
     assert evaluation._source is not None
     log = evaluation._source.log
     bounds = Bounds(log, options, settings["gamma"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -26,7 +27,7 @@ from counterfolio.text import html_table, suggest, text_table, wrap
 from counterfolio.validation import LogReport
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -210,7 +211,8 @@ class Evaluation:
             May be None when one estimator was evaluated.
         simultaneous
             Widens the intervals so that all of them hold together with the confidence level: the
-            critical value is that of the largest of the standardised differences (max-t).
+            critical value is that of the largest of the standardised differences (max-t), by
+            standard errors whatever the kind of interval.
 
         Returns
         -------
@@ -220,7 +222,7 @@ class Evaluation:
             comes from the difference of the influence values, so that what both share cancels.
             Intervals are of the kind evaluated where that is "normal", "t" or "bootstrap" (then of
             the replicates' differences), else normal. p_better is the probability that the first is
-            better, by replicates or the normal approximation. conclusion is "better" or "worse"
+            better, by replicates or else as the intervals. conclusion is "better" or "worse"
             where the two-sided interval excludes 0, whichever side `alternative` leaves open, else
             "not told apart"; null where there is no interval. Where difference and error are within
             1e-6 of the values they are rounding: "not told apart", p_better 0.5.
@@ -240,27 +242,42 @@ class Evaluation:
         pairs = [(name, baseline) for name in first]
         return self._contrasts(label).table(pairs, label, simultaneous=simultaneous)
 
-    def _contrasts(self, label: str) -> Contrasts:
-        rows = self.rows(label)
-        drawn = self._replicates(label)
+    def _contrasts(self, label: str, among: Sequence[str] | None = None) -> Contrasts:
+        which = self._among(among)
+        rows, kept = take(self.rows(label), which), [*which, -1]
+        drawn = self._replicates(label, which)
         e = self.estimators.index(label)
         return Contrasts(
-            [*self.policies, BEHAVIOR],
+            [*rows["policy"], BEHAVIOR],
             [*rows["value"], self.behavior_value],
             [*rows["note"], self.estimates["note"][-1]],
-            self.variances[e],
-            None if self.accelerations is None else self.accelerations[e],
+            self.variances[e][np.ix_(kept, kept)],
+            None if self.accelerations is None else self.accelerations[e][np.ix_(kept, kept)],
             None if drawn is None else np.column_stack([drawn.values, drawn.behavior]),
             self.settings,
         )
 
-    def _replicates(self, label: str) -> Replicates | None:
+    def _among(self, among: Sequence[str] | None) -> NDArray[np.int64]:
+        """Places of the policies to choose from, in the order given to `evaluate`."""
+        names = self.policies if among is None else among
+        if isinstance(names, str) or not isinstance(names, Sequence) or not names:
+            text = f"among must be names of policies, not {among!r}"
+            raise InvalidArgumentError(text)
+        for name in names:
+            if name not in self.policies:
+                text = f"among: policy {name!r} was not evaluated; {suggest(name, self.policies)}"
+                raise InvalidArgumentError(text)
+        return np.array([i for i, p in enumerate(self.policies) if p in names], dtype=np.int64)
+
+    def _replicates(self, label: str, which: NDArray[np.int64]) -> Replicates | None:
         if self.replicates is None or self.behavior_replicates is None:
             return None
-        values = self.replicates[:, :, self.estimators.index(label)]
+        values = self.replicates[:, which, self.estimators.index(label)]
         return Replicates(values, self.behavior_replicates, self.settings["seed"])
 
-    def contenders(self, estimator: str | None = None) -> pl.DataFrame:
+    def contenders(
+        self, estimator: str | None = None, among: Sequence[str] | None = None
+    ) -> pl.DataFrame:
         """Find the policies that may be the best: the honest shortlist.
 
         A policy is out if another one is better than it by more than chance, all comparisons with
@@ -272,6 +289,9 @@ class Evaluation:
         ----------
         estimator
             May be None when one estimator was evaluated.
+        among
+            Names of the policies to choose from. Default: all, also those whose estimates are not
+            to be trusted.
 
         Returns
         -------
@@ -281,10 +301,13 @@ class Evaluation:
             (null where the estimate is undefined).
         """
         label = self._estimator(estimator)
-        return self._contrasts(label).contenders(label)
+        return self._contrasts(label, among).contenders(label)
 
     def ranking(
-        self, estimator: str | None = None, score: Literal["value", "lower"] = "value"
+        self,
+        estimator: str | None = None,
+        score: Literal["value", "lower"] = "value",
+        among: Sequence[str] | None = None,
     ) -> pl.DataFrame:
         """Rank the policies, highest first; undefined ones last, ties in the order given.
 
@@ -295,6 +318,8 @@ class Evaluation:
         score
             "value" ranks by the estimate, "lower" by the lower end of its interval: a policy that
             is merely uncertain then stands behind one that is surely good.
+        among
+            Names of the policies to rank, as in `contenders`.
 
         Returns
         -------
@@ -303,10 +328,10 @@ class Evaluation:
             (an interval of the rank at the confidence level), p_top_1 .. p_top_P (the share of
             replicates in which it is among the top k).
         """
-        label = self._estimator(estimator)
-        drawn = self._replicates(label)
+        label, which = self._estimator(estimator), self._among(among)
+        drawn = self._replicates(label, which)
         values = None if drawn is None else drawn.values
-        return ranking(self.rows(label), score, values, self.settings)
+        return ranking(take(self.rows(label), which), score, values, self.settings)
 
     def portfolio(
         self,
@@ -321,34 +346,25 @@ class Evaluation:
         ----------
         k
             How many policies the test has room for, 1 to P.
-        estimator, score
-            As in `ranking`.
-        among
-            Names of the policies to choose from. Default: all, also those whose estimates are not
-            to be trusted; `reason` then names them.
+        estimator, score, among
+            As in `ranking`; where `among` is left out, `reason` names those that are not to be
+            trusted.
 
         Raises
         ------
         InvalidArgumentError
             If k is out of range, an argument names nothing, or one of the top k is undefined.
         """
-        label = self._estimator(estimator)
-        which = np.arange(len(self.policies))
-        if among is not None:
-            for name in among:
-                if name not in self.policies:
-                    text = f"among: policy {name!r} was not evaluated; "
-                    raise InvalidArgumentError(text + suggest(name, self.policies))
-            which = np.array([i for i, p in enumerate(self.policies) if p in among], dtype=np.int64)
+        label, which = self._estimator(estimator), self._among(among)
         rows = take(self.rows(label), which)
         rows = rows.with_columns(pl.Series("verdict", self._verdicts(rows["policy"]), pl.String))
         variances = self.variances[self.estimators.index(label)]
-        drawn, kept = self._replicates(label), [*which, -1]
+        kept = [*which, -1]
         return portfolio(
             rows,
             self.behavior_value,
             variances[np.ix_(kept, kept)],
-            None if drawn is None else replace(drawn, values=drawn.values[:, which]),
+            self._replicates(label, which),
             k,
             score,
             self.settings["alternative"],
@@ -449,7 +465,7 @@ class Evaluation:
             raise InvalidArgumentError(text)
         replicates = behavior = None
         if REPLICATES in frame.columns:
-            drawn = np.array(frame[REPLICATES].to_list(), dtype=np.float64).T
+            drawn = frame[REPLICATES].explode().to_numpy().reshape(len(frame), -1).T
             shape = (len(metadata["settings"]["policies"]), len(metadata["settings"]["estimators"]))
             replicates, behavior = drawn[:, :-1].reshape(len(drawn), *shape), drawn[:, -1].copy()
             frame = frame.drop(REPLICATES)

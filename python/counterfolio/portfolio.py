@@ -55,16 +55,18 @@ class PredictiveSharpeRatio:
     expected_gain : float
         Expectation of its gain over the behavior policy, 0 where there is none.
     p_best : dict of str to float
-        For each policy on the shortlist the probability that it is the best of all evaluated.
+        For each policy on the shortlist the probability that it is the best of all ranked.
     signal : float or None
         Which part of the spread of the estimates is signal; None for fewer than four policies,
         whose draws are the replicates as they are.
-    n_draws : int
-        Replicates in which every estimate is defined.
+    n_draws, n_resamples : int
+        Replicates in which every estimate is defined, and all of them.
 
     Notes
     -----
-    There is no mean: the ratio's can be infinite.
+    There is no mean: the ratio's can be infinite. Where noise exceeds the spread of the true values
+    and policies are few, `signal` and `expected_gain` are too high; where true values have heavy
+    tails, [low, high] is too short (docs/uncertainty.md).
     """
 
     median: float
@@ -75,15 +77,20 @@ class PredictiveSharpeRatio:
     p_best: dict[str, float]
     signal: float | None
     n_draws: int
+    n_resamples: int
 
     def sentence(self) -> str:
         """Say it in words."""
-        ratio = (
-            ""
-            if math.isnan(self.median)
-            else f"its SharpeRatio@k will lie between {number(self.low, 3)} and "
-            f"{number(self.high, 3)} (5 % and 95 %; median {number(self.median, 3)}), and "
-        )
+        if math.isnan(self.median):
+            ratio = ""
+        elif math.isinf(self.low):
+            ratio = "its SharpeRatio@k is infinite, its members being alike, and "
+        else:
+            high = "infinity" if math.isinf(self.high) else number(self.high, 3)
+            ratio = (
+                f"its SharpeRatio@k turns out between {number(self.low, 3)} and {high} in nine "
+                f"cases of ten (median {number(self.median, 3)}), and "
+            )
         signal = (
             "fewer than four policies: replicates as they are"
             if self.signal is None
@@ -92,7 +99,13 @@ class PredictiveSharpeRatio:
         return (
             f"Predicted: {ratio}the best of it beats the behavior policy with probability "
             f"{chance(self.p_better)}, by {number(self.expected_gain, 3)} in expectation "
-            f"({signal})."
+            f"({signal}"
+            + (
+                f"; {self.n_draws:,} of {self.n_resamples:,} replicates define every estimate"
+                if self.n_draws < self.n_resamples
+                else ""
+            )
+            + ")."
         )
 
 
@@ -277,6 +290,7 @@ def _predict(
         p_best={rows["policy"][int(i)]: best[int(i)] for i in chosen},
         signal=found["signal"],
         n_draws=found["draws"],
+        n_resamples=len(replicates.values),
     )
 
 
@@ -294,13 +308,13 @@ def _reason(
     gain = values[leader] - behavior_value
     # Of the difference on the same episodes, in which what both share cancels.
     error = math.sqrt(variances[chosen[leader], -1])
-    if is_rounding(values[leader], behavior_value, error):
-        gain = 0.0
+    best = f"The best of them, {quoted(table['policy'][leader])}, is estimated"
     words = [
         f"Top {len(table)}: {', '.join(map(quoted, table['policy']))}.",
-        f"The best of them, {quoted(table['policy'][leader])}, is estimated {number(abs(gain), 3)} "
-        f"{'above' if gain >= 0 else 'below'} the behavior policy's {number(behavior_value)}, "
-        + _confidence(abs(gain), error),
+        f"{best} as the behavior policy itself, {number(behavior_value)}."
+        if is_rounding(values[leader], behavior_value, error)
+        else f"{best} {number(abs(gain), 3)} {'above' if gain >= 0 else 'below'} the behavior "
+        f"policy's {number(behavior_value)}, " + _confidence(abs(gain), error),
     ]
     if len(table) > 1 and not math.isnan(error):
         # E of the estimates' variance if all true values were equal: half the mean variance of

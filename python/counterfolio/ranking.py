@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 #: Column of `Evaluation.estimates` that each score ranks by.
 SCORES = {"value": "value", "lower": "ci_low"}
+RANKS = ("rank_low", "rank_high")
 
 
 def scores_of(rows: pl.DataFrame, score: str, alternative: str) -> pl.Series:
@@ -67,22 +68,25 @@ def ranking(
             # The distance of the lower end is part of the score, and stays.
             replicates = replicates - (rows["value"] - scores).to_numpy()
         columns |= _under_replicates(replicates, order, settings["confidence_level"])
-    return pl.DataFrame(columns)
+    types = {name: pl.Int64 if name in RANKS else pl.Float64 for name in list(columns)[2:]}
+    return pl.DataFrame(columns, schema_overrides=types)
 
 
 def _under_replicates(
     scores: NDArray[np.float64], order: NDArray[np.int64], level: float
 ) -> dict[str, Any]:
-    """How often each policy is where, over replicates, in the order of the ranking."""
+    """How often each policy is where, over replicates, in the order of the ranking.
+
+    Equals share their ranks; replicates in which all are undefined are left out.
+    """
     policies = scores.shape[1]
-    counts = _core.rank_counts(np.ascontiguousarray(scores).ravel(), policies)
-    below = counts.reshape(policies, policies).cumsum(axis=1)[order] / len(scores)
+    tops = [f"p_top_{k}" for k in range(1, policies + 1)]
+    names = ["p_best", "rank_low", "rank_high", *tops]
+    counts, used = _core.rank_counts(np.ascontiguousarray(scores).ravel(), policies)
+    if used == 0:
+        return dict.fromkeys(names)
+    below = counts.reshape(policies, policies).cumsum(axis=1)[order] / used
     tail = (1 - level) / 2
     # The smallest ranks that are reached with these probabilities.
     low, high = ((below < p - 1e-12).sum(axis=1) + 1 for p in (tail, 1 - tail))
-    return {
-        "p_best": below[:, 0],
-        "rank_low": low,
-        "rank_high": high,
-        **{f"p_top_{k}": below[:, k - 1] for k in range(1, policies + 1)},
-    }
+    return dict(zip(names, [below[:, 0], low, high, *below.T], strict=True))

@@ -10,8 +10,9 @@ from counterfolio import _core
 from counterfolio.arguments import is_whole
 from counterfolio.episodes import draw_hashes
 from counterfolio.exceptions import InvalidArgumentError
-from counterfolio.intervals import LARGEST_SEED, RESAMPLINGS
+from counterfolio.progress import progress
 from counterfolio.text import suggest
+from counterfolio.uncertainty import LARGEST_SEED, RESAMPLINGS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -48,6 +49,8 @@ def resample_weights(
     ------
     InvalidArgumentError
         If an argument is out of its range.
+    MemoryError
+        If the result does not fit.
     InvalidLogError
         If the ids are neither integers nor text.
     """
@@ -60,7 +63,11 @@ def resample_weights(
     if resampling not in RESAMPLINGS:
         text = f"unknown resampling {resampling!r}; {suggest(resampling, RESAMPLINGS)}"
         raise InvalidArgumentError(text)
+    if is_whole(episode_ids) and episode_ids < 1:
+        text = f"episode_ids must be ids, or how many episodes there are, not {episode_ids!r}"
+        raise InvalidArgumentError(text)
     ids = np.arange(episode_ids) if is_whole(episode_ids) else episode_ids
     drawn, n = draw_hashes(ids)
-    weights = _core.resample_weights(drawn, n, int(n_resamples), int(seed), resampling)
+    with progress("resampling") as report:
+        weights = _core.resample_weights(drawn, n, int(n_resamples), int(seed), resampling, report)
     return weights.reshape(int(n_resamples), n)

@@ -131,7 +131,7 @@ def sharpe_ratio_at_k(
     >>> cf.sharpe_ratio_at_k([1.0, 3.0, 2.0], [1.0, 5.0, 3.0], behavior_value=2.0, k=2)
     3.0
     """
-    _check_ranking(ddof, ties)
+    check_ranking(ddof, ties)
     if compat is not None:
         _check_name("compat", compat, ("scope_rl",))
     estimates, truth = _paired(estimated, true)
@@ -142,7 +142,7 @@ def sharpe_ratio_at_k(
         _number(behavior_value, "behavior_value"),
         ddof=ddof,
         ties=ties,
-        clip=_optional(clip, "clip"),
+        clip=optional_number(clip, "clip"),
         scope_rl=compat is not None,
     )["sharpe_ratio"]
     if size is None:
@@ -213,7 +213,7 @@ def top_k(
     >>> cf.top_k([1.0, 3.0, 2.0], [1.0, 5.0, 3.0], behavior_value=2.0)["mean"].to_list()
     [5.0, 4.0, 3.0]
     """
-    _check_ranking(ddof, ties)
+    check_ranking(ddof, ties)
     if safety_threshold is not None and relative_safety is not None:
         message = "safety_threshold and relative_safety are two criteria: give one of them"
         raise InvalidArgumentError(message)
@@ -224,8 +224,8 @@ def top_k(
         _number(behavior_value, "behavior_value"),
         ddof=ddof,
         ties=ties,
-        safety_threshold=_optional(safety_threshold, "safety_threshold"),
-        relative_safety=_optional(relative_safety, "relative_safety"),
+        safety_threshold=optional_number(safety_threshold, "safety_threshold"),
+        relative_safety=optional_number(relative_safety, "relative_safety"),
     )
     return pl.DataFrame(
         {"k": np.arange(1, len(truth) + 1), **columns},
@@ -233,7 +233,8 @@ def top_k(
     )
 
 
-def _check_ranking(ddof: int, ties: str) -> None:
+def check_ranking(ddof: int, ties: str) -> None:
+    """Raise for a divisor or an order of ties that there is not."""
     if _integer(ddof, "ddof") not in (0, 1):
         message = f"ddof must be 0 (the paper's formula) or 1 (its published figures), got {ddof}"
         raise InvalidArgumentError(message)
@@ -317,7 +318,8 @@ def _number(value: Any, name: str) -> float:
     raise InvalidArgumentError(message)
 
 
-def _optional(value: Any, name: str) -> float | None:
+def optional_number(value: Any, name: str) -> float | None:
+    """Take a number, or None."""
     return None if value is None else _number(value, name)
 
 

@@ -11,9 +11,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from counterfolio import _core
-from counterfolio import estimators as registry
 from counterfolio.contrasts import is_rounding
-from counterfolio.text import aligned, number, percent, plural, quoted
+from counterfolio.text import aligned, chance, number, percent, plural, quoted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -144,6 +143,7 @@ def answer(evaluation: Evaluation, estimator: str, k: int) -> Answer:
             else ""
         )
     )
+    sentences += _first(evaluation, estimator, trusted, (chosen or trusted)[0])
     last = order.index((chosen or trusted)[-1])
     if skipped := [p for p in order[:last] if verdicts[p] == DOUBTED]:
         sentences.append(_distrust(skipped, evaluation))
@@ -153,10 +153,28 @@ def answer(evaluation: Evaluation, estimator: str, k: int) -> Answer:
     return Answer(headline, sentences, chosen)
 
 
+def _first(evaluation: Evaluation, estimator: str, among: Sequence[str], policy: str) -> list[str]:
+    """Say how often a policy came first over resampled logs."""
+    if evaluation.replicates is None or len(among) == 1:
+        return []
+    table = evaluation.ranking(estimator, among=among)
+    share = table.filter(policy=policy)["p_best"][0]
+    draws = evaluation.settings["n_resamples"]
+    return [
+        f"Over {draws:,} resampled logs, ranked each time, {quoted(policy)} came first of them in "
+        f"{chance(share)}."
+    ]
+
+
 def verdict_of(evaluation: Evaluation) -> dict[str, str]:
     """Policy -> verdict."""
     table = evaluation.diagnostics.table
     return dict(zip(table["policy"], table["verdict"], strict=True))
+
+
+def trusted(evaluation: Evaluation) -> list[str]:
+    """Name the policies whose estimates may be used, in the order given."""
+    return [p for p, verdict in verdict_of(evaluation).items() if verdict != DOUBTED]
 
 
 def _level(evaluation: Evaluation) -> str:
@@ -263,6 +281,7 @@ def what_may_change(evaluation: Evaluation, estimator: str, k: int) -> list[str]
             found.append(
                 f"Ranked by the lower end of the interval the top {k} holds the same policies."
             )
+    found += _contenders(evaluation, estimator, trusted)
     if len(trusted) > 1 and k > 1:
         found += _order(
             evaluation, estimator, trusted[:2], f"The order of the first two, {names(trusted[:2])}"
@@ -285,6 +304,22 @@ def what_may_change(evaluation: Evaluation, estimator: str, k: int) -> list[str]
             doubtful.setdefault(advice, []).append(policy)
     found += [f"For {names(p)}: {advice}." for advice, p in doubtful.items()]
     return found
+
+
+def _contenders(evaluation: Evaluation, estimator: str, among: Sequence[str]) -> list[str]:
+    """Say which policies may be the best, all comparisons taken together."""
+    if len(among) == 1 or not among:
+        return []
+    table = evaluation.contenders(estimator, among)
+    may = table.filter(contender=True)["policy"].to_list()
+    level = f"at {_level(evaluation)}, all comparisons taken together"
+    if len(may) == 1:
+        return [f"{quoted(may[0])} stands apart as the best of the candidates, {level}."]
+    return [f"Which candidate is the best is not established: {level}, it may be {_any(may)}."]
+
+
+def _any(policies: Sequence[str]) -> str:
+    return f"any of {names(policies)}" if len(policies) > 2 else " or ".join(map(quoted, policies))
 
 
 def _order(evaluation: Evaluation, estimator: str, pair: Sequence[str], what: str) -> list[str]:
@@ -371,58 +406,3 @@ def _by_estimator(evaluation: Evaluation, estimator: str) -> list[str]:
                 f"{names(down)}."
             )
     return found
-
-
-def assumptions(evaluation: Evaluation) -> list[str]:
-    """List what the numbers take for granted."""
-    s = evaluation.settings
-    source = {
-        "logged": "Propensities are those logged: the probabilities with which the behavior policy "
-        "really took the logged actions.",
-        "estimated": "Propensities were estimated, not logged: no interval has their error in it.",
-        None: "There are no propensities: everything rests on the Q-model.",
-    }[s["propensity_source"]]
-    listed = [
-        source,
-        "Support: whatever a candidate does, the behavior policy did with a probability above 0.",
-        "Episodes are independent of each other and of one kind; the world in the test will be the "
-        "world of the log.",
-        f"The value is the expected return of an episode, discounted by gamma {s['gamma']:g} a "
-        "step; an episode that has ended earns nothing more.",
-        f"Intervals are {'normal' if s['interval'] == 'normal' else 't'} intervals at "
-        f"{100 * s['confidence_level']:g} %, each by itself; they hold for many episodes and "
-        "weights that are not too uneven, which the verdicts check.",
-    ]
-    if s["conditions_on"]:
-        listed.append(
-            "The Q-model (q and v) is taken as given: no interval knows how wrong it is. dm "
-            "believes it; dr and sndr correct it by the logged rewards."
-        )
-    return listed
-
-
-def glossary(evaluation: Evaluation) -> list[tuple[str, str]]:
-    """Explain the words of the report, its estimators included."""
-    found = [
-        ("behavior policy", "what made the log: it chose the logged actions, by chance"),
-        ("candidate", "a policy that did not run and is evaluated from the log"),
-        ("value", "what a policy would earn on average, an episode at a time"),
-        ("episode", "what begins and ends by itself: one decision, or a sequence of them"),
-        ("propensity", "the probability with which the behavior policy took the logged action"),
-    ]
-    if len(evaluation.diagnostics.steps):
-        found += [
-            (
-                "weight",
-                "how much more, or less, likely a candidate was to act as logged: the product of "
-                "its probabilities of the logged actions over the propensities",
-            ),
-            (
-                "ESS",
-                "effective sample size: how many episodes of equal weight would say as much. It "
-                "differs by estimator (tis and sntis weight whole episodes, the others step by "
-                "step); verdicts take the smallest over steps",
-            ),
-        ]
-    table = registry.REGISTRY
-    return found + [(name, table[name]["title"]) for name in evaluation.estimators]

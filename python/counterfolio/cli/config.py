@@ -43,6 +43,7 @@ class Run:
     timestep: str | None = None
     terminated: str | None = None
     truncated: str | None = None
+    cluster: str | None = None
     state: list[str] = field(default_factory=list)
     # The candidates: name -> prob, q, v -> column.
     policies: Policies = field(default_factory=dict)
@@ -53,6 +54,14 @@ class Run:
     interval: str | None = None
     confidence_level: float | None = None
     alternative: str | None = None
+    n_resamples: int | None = None
+    method: str | None = None
+    resampling: str | None = None
+    seed: int | None = None
+    value_range: list[float] = field(default_factory=list)
+    return_range: list[float] = field(default_factory=list)
+    weight_range: list[float] = field(default_factory=list)
+    return_min: float | None = None
     num_threads: int | None = None
     estimator: str | None = None
     score: str | None = None
@@ -77,12 +86,14 @@ COLUMNS = (
     "timestep",
     "terminated",
     "truncated",
+    "cluster",
     "state",
 )
 PATHS = ("log", "report", "save", "output")
 LISTS = ("actions", "state", "segment", "estimators")
-WHOLE = ("num_threads", "k")
-NUMBERS = ("gamma", "confidence_level")
+WHOLE = ("num_threads", "k", "n_resamples", "seed")
+NUMBERS = ("gamma", "confidence_level", "return_min")
+RANGES = ("value_range", "return_range", "weight_range")
 NAMES = [f.name for f in fields(Run)]
 #: Tables of the file beside `policies` and `truth`.
 COLUMNS_TABLE = "columns"
@@ -121,6 +132,9 @@ def gather(given: Mapping[str, Any], config: str | None) -> Run:
         used["estimators"] = [name.strip() for name in names if name.strip()]
         if not used["estimators"]:
             raise wrong("--estimators is empty; name some, as in --estimators sntis,dr")
+    for name in RANGES:
+        if name in used:
+            used[name] = _range(_option(name), used[name])
     if "propensity" in used and "no_propensity" in used:
         raise wrong("--propensity and --no-propensity contradict each other; drop one")
     run = Run() if config is None else load(config)
@@ -139,6 +153,15 @@ def gather(given: Mapping[str, Any], config: str | None) -> Run:
 
 def _option(name: str) -> str:
     return "--" + name.replace("_", "-")
+
+
+def _range(option: str, text: str) -> list[float]:
+    """Take two numbers from `LOW,HIGH`."""
+    try:
+        low, high = map(float, text.split(","))
+    except ValueError:
+        raise wrong(f"{option} must be LOW,HIGH, as in {option} 0,1, not {text!r}") from None
+    return [low, high]
 
 
 def load(config: str) -> Run:
@@ -207,6 +230,10 @@ def _checked(config: str, name: str, value: Any) -> Any:
         if not isinstance(values, list) or not all(isinstance(v, types) for v in values):
             raise refuse("a list of names")
         return values
+    if name in RANGES:
+        if not isinstance(value, list) or len(value) != 2 or not all(map(is_number, value)):
+            raise refuse("a list of two numbers, as in [0, 1]")
+        return [float(end) for end in value]
     if name in NUMBERS:
         if not is_number(value):
             raise refuse("a number")

@@ -28,9 +28,12 @@ WORDS = (
     (r"\bname its format\b", lambda m: "name its format with --input-format"),
     (r"\bread it as (csv|tsv)\b", lambda m: f"read it with --input-format {m[1]}"),
     (
-        r"\b(action_type|alternative|interval|score)=\"([\w-]+)\"",
+        r"\b(?:pass )?(action_type|alternative|interval|score)=\"([\w-]+)\"",
         lambda m: f"{_option(m[1])} {m[2]}",
     ),
+    (r"\b(\w+_range)=\(low, high\)", lambda m: f"{_option(m[1])} LOW,HIGH"),
+    (r"\breturn_min=\.\.\.", lambda m: "--return-min NUMBER"),
+    (r"\bestimators=\[(.*?)\]", lambda m: "--estimators " + re.sub(r"[' ]", "", m[1])),
     (r" to LoggedData\.from_frame", lambda m: ""),
     (r"\b(pass )?actions=\[\.\.\.\]", lambda m: "name them with --actions LABEL"),
     (
@@ -38,8 +41,8 @@ WORDS = (
         lambda m: f"{_option(m[1])} COLUMN",
     ),
     (
-        r"^(unknown )?(action_type|confidence_level|num_threads|gamma|k|interval|alternative|score)"
-        r"(?= must| ')",
+        r"^(unknown )?(action_type|confidence_level|num_threads|gamma|k|interval|alternative|score|"
+        r"n_resamples|method|resampling|seed|\w+_range|return_min)(?= must| has| '|:)",
         lambda m: f"{m[1] or ''}{_option(m[2])}",
     ),
 )

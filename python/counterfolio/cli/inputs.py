@@ -15,7 +15,7 @@ import polars as pl
 import counterfolio as cf
 from counterfolio import estimators as registry
 from counterfolio.cli.candidates import as_columns, escape
-from counterfolio.cli.config import COLUMNS, is_given
+from counterfolio.cli.config import COLUMNS, RANGES, is_given
 from counterfolio.cli.failure import wrong
 from counterfolio.dense import check_dense
 from counterfolio.exceptions import CounterfolioError, InvalidLogError, InvalidPolicyError
@@ -32,7 +32,27 @@ if TYPE_CHECKING:
 #: Columns that a log has unless an option names others.
 USUAL = ("action", "reward", "propensity")
 #: Options that name one column of the log.
-NAMING = (*USUAL, "action_probs", "episode_id", "timestep", "terminated", "truncated")
+NAMING = (
+    *USUAL,
+    "action_probs",
+    "episode_id",
+    "timestep",
+    "terminated",
+    "truncated",
+    "cluster",
+)
+#: Options that `evaluate` takes as arguments; those used are settings of the evaluation.
+UNCERTAINTY = (
+    "interval",
+    "confidence_level",
+    "alternative",
+    "n_resamples",
+    "method",
+    "resampling",
+    "seed",
+    *RANGES,
+    "return_min",
+)
 #: Bytes from which reading is announced on a terminal.
 LARGE = 50_000_000
 #: Columns that a message lists.
@@ -271,17 +291,15 @@ def estimate(run: Run, *, every_column: bool) -> tuple[cf.Evaluation, Run]:
     log, run = open_log(run, every_column=every_column)
     arguments: dict[str, Any] = {
         name: getattr(run, name)
-        for name in ("gamma", "interval", "confidence_level", "alternative", "num_threads")
-        if getattr(run, name) is not None
+        for name in ("gamma", *UNCERTAINTY, "num_threads")
+        if is_given(getattr(run, name))
     }
     policies = {name: as_columns(inputs) for name, inputs in run.policies.items()}
     evaluation = cf.evaluate(log, policies, names, **arguments)
-    used = ("gamma", "interval", "confidence_level", "alternative")
-    run = replace(
-        run,
-        estimators=evaluation.estimators,
-        **{name: evaluation.settings[name] for name in used},
-    )
+    used = {name: evaluation.settings[name] for name in ("gamma", *UNCERTAINTY)}
+    used |= {name: used[name] or [] for name in RANGES}
+    used |= {"n_resamples": used["n_resamples"] or None}
+    run = replace(run, estimators=evaluation.estimators, **used)
     return evaluation, run
 
 

@@ -5,10 +5,11 @@ from typing import Annotated, Any
 
 import typer
 
-COLUMNS, POLICIES, ESTIMATION, RANKING, OUTPUT, RUN = (
+COLUMNS, POLICIES, ESTIMATION, UNCERTAINTY, RANKING, OUTPUT, RUN = (
     "Columns of the log",
     "Policies",
     "Estimation",
+    "Uncertainty",
     "Ranking",
     "Output",
     "Run",
@@ -144,6 +145,15 @@ Truncated = Annotated[
     Text,
     _option("truncated", COLUMNS, "COLUMN", "True on the last row of an episode cut off."),
 ]
+Cluster = Annotated[
+    Text,
+    _option(
+        "cluster",
+        COLUMNS,
+        "COLUMN",
+        "The same on episodes that are not independent, as those of one user.",
+    ),
+]
 State = Annotated[
     Texts,
     _option("state", COLUMNS, "COLUMN", "A column of the state; repeat it for several."),
@@ -183,12 +193,21 @@ Estimators = Annotated[
         "inputs allow.",
     ),
 ]
-Interval = Annotated[Text, _option("interval", ESTIMATION, "KIND", "normal (default) or t.")]
+Interval = Annotated[
+    Text,
+    _option(
+        "interval",
+        UNCERTAINTY,
+        "KIND",
+        "normal (default), t, bootstrap; given ranges: hoeffding, empirical_bernstein, "
+        "log_smoothing, cressie_read, confidence_sequence; for lower bounds: hcope.",
+    ),
+]
 ConfidenceLevel = Annotated[
     float | None,
     _option(
         "confidence-level",
-        ESTIMATION,
+        UNCERTAINTY,
         "LEVEL",
         "Of the intervals. Default: 0.95.",
         parser=_number,
@@ -198,9 +217,69 @@ Alternative = Annotated[
     Text,
     _option(
         "alternative",
-        ESTIMATION,
+        UNCERTAINTY,
         "SIDE",
         "two-sided (default); greater: lower bounds only; less: upper bounds only.",
+    ),
+]
+NResamples = Annotated[
+    int | None,
+    _option(
+        "n-resamples",
+        UNCERTAINTY,
+        "NUMBER",
+        "Replicates of the bootstrap, for probabilities of ranks too. Default: 1000 with "
+        "--interval bootstrap, else 0.",
+        parser=_whole,
+    ),
+]
+Method = Annotated[
+    Text,
+    _option(
+        "method",
+        UNCERTAINTY,
+        "METHOD",
+        "Of bootstrap intervals: percentile (default), basic, bca.",
+    ),
+]
+Resampling = Annotated[
+    Text,
+    _option(
+        "resampling",
+        UNCERTAINTY,
+        "WAY",
+        "poisson (default, from 50 episodes on) or multinomial.",
+    ),
+]
+Seed = Annotated[
+    int | None,
+    _option("seed", UNCERTAINTY, "NUMBER", "Of what is random. Default: drawn.", parser=_whole),
+]
+ValueRange = Annotated[
+    Text,
+    _option(
+        "value-range",
+        UNCERTAINTY,
+        "LOW,HIGH",
+        "Bounds that you vouch for on one episode's term: weight times return.",
+    ),
+]
+ReturnRange = Annotated[
+    Text,
+    _option("return-range", UNCERTAINTY, "LOW,HIGH", "The same on an episode's return."),
+]
+WeightRange = Annotated[
+    Text,
+    _option("weight-range", UNCERTAINTY, "LOW,HIGH", "The same on an episode's weight."),
+]
+ReturnMin = Annotated[
+    float | None,
+    _option(
+        "return-min",
+        UNCERTAINTY,
+        "NUMBER",
+        "Least return of an episode, for hcope. Default: rewards are never negative.",
+        parser=_number,
     ),
 ]
 NumThreads = Annotated[

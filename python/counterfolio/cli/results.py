@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
@@ -102,6 +103,7 @@ def of_ranking(evaluation: cf.Evaluation, run: Run) -> Result:
         .with_columns(shortlisted=pl.col("policy").is_in(listed))
     )
     interval = evaluation._interval
+    predicted = None if shortlist is None else shortlist.predictive_sharpe_ratio
 
     def text() -> list[str]:
         shown = table[:SHOWN]
@@ -114,6 +116,9 @@ def of_ranking(evaluation: cf.Evaluation, run: Run) -> Result:
             f"episodes\n"
             f"{text_table(_compared(shown, interval))}{more}",
         ]
+        if "p_best" in shown.columns:
+            caption = f"Ranks over {evaluation.settings['n_resamples']:,} resampled logs"
+            blocks.append(f"{caption}\n{text_table(_resampled(shown, k))}{more}")
         notes = [
             f"{policy}: {said}"
             for policy, said in zip(shown["policy"], shown["note"], strict=True)
@@ -141,6 +146,7 @@ def of_ranking(evaluation: cf.Evaluation, run: Run) -> Result:
                 "k": k,
                 "left_out": doubted,
                 **{name: getattr(shortlist, name) for name in fields},
+                "predictive_sharpe_ratio": None if predicted is None else asdict(predicted),
                 "reason": shortlist.reason,
             },
             "settings": evaluation.settings,
@@ -160,6 +166,18 @@ def _ranked(rows: pl.DataFrame, interval: str) -> list[Column]:
         Column(interval, [f"{show(a)} to {show(b)}" for a, b in bounds]),
         Column("verdict", rows["verdict"].to_list()),
     ]
+
+
+def _resampled(rows: pl.DataFrame, k: int) -> list[Column]:
+    ends = zip(rows["rank_low"], rows["rank_high"], strict=True)
+    columns = [
+        Column("rank", [str(rank) for rank in rows["rank"]]),
+        Column("policy", rows["policy"].to_list(), left=True),
+        Column("P(best)", [chance(p) for p in rows["p_best"]]),
+    ]
+    if k > 1:
+        columns.append(Column(f"P(top {k})", [chance(p) for p in rows[f"p_top_{k}"]]))
+    return [*columns, Column("ranks", [f"{a} to {b}" for a, b in ends])]
 
 
 def _compared(rows: pl.DataFrame, interval: str) -> list[Column]:

@@ -9,7 +9,7 @@
 //! false_alarm_rate    type I: safe (J >= threshold) but judged unsafe (J^ < threshold) / safe
 //! missed_unsafe_rate  type II: unsafe but judged safe / unsafe
 //! regret@k            max J - best@k                   nregret@k      regret@k / |max J|
-//! std_debiased@k      sqrt( max(0, std@k^2 - mean se^2 (k - 1) / k) )
+//! std_debiased@k      sqrt( max(0, std@k^2 - mean se^2 (k - 1) / (k - ddof)) )
 //! ```
 //!
 //! and the statistics of [`crate::top_k`]. se are the standard errors of true values that come from
@@ -76,7 +76,7 @@ impl<'a> Truth<'a> {
         Ok(Self {
             values,
             squared_errors,
-            judge: Judge::new(values, behavior_value, options)?,
+            judge: Judge::new(values, behavior_value, options)?.with_errors(squared_errors),
             options,
             best: values.iter().copied().fold(f64::NEG_INFINITY, f64::max),
         })
@@ -113,19 +113,16 @@ impl<'a> Truth<'a> {
         out[..SINGLE.len()].copy_from_slice(&[
             mse,
             mse - mean(&|i| self.squared_errors[i]),
-            mse / mean(&|i| self.values[i].powi(2)),
+            over(mse, mean(&|i| self.values[i].powi(2))),
             ordered(correlation(a, b)),
             ordered(kendall_tau(self.values, estimates)),
             rate(&|x| !safe(x), &safe),
             rate(&safe, &|x| !safe(x)),
         ]);
         rank_into(estimates, self.options.ties, &mut space.order);
-        let (order, mut k, mut errors) = (&space.order, 0, 0.0);
-        self.judge.rows(estimates, order, |row: Row| {
-            errors += self.squared_errors[order[k]];
+        let mut k = 0;
+        self.judge.rows(estimates, &space.order, |row: Row| {
             k += 1;
-            // The mean squared error of k, times (k - 1) / k.
-            let noise = errors * (k as f64 - 1.0) / (k * k) as f64;
             let regret = self.best - row.best;
             let at = SINGLE.len() + BY_K.len() * (k - 1);
             out[at..at + BY_K.len()].copy_from_slice(&[
@@ -134,11 +131,11 @@ impl<'a> Truth<'a> {
                 row.mean,
                 row.kth,
                 row.std,
-                (row.std * row.std - noise).max(0.0).sqrt() + 0.0 * row.std,
+                row.std_debiased,
                 row.safety_violation_rate,
                 row.sharpe_ratio,
                 regret,
-                regret / self.best.abs(),
+                over(regret, self.best.abs()),
             ]);
         });
     }
@@ -194,6 +191,11 @@ impl<'a> Truth<'a> {
     }
 }
 
+/// A quotient; NaN where there is nothing to divide by.
+fn over(a: f64, b: f64) -> f64 {
+    if b == 0.0 { f64::NAN } else { a / b }
+}
+
 /// Ranks from 1, equals sharing the mean of theirs; NaN last.
 fn average_ranks(values: &[f64], order: &mut Vec<usize>, out: &mut Vec<f64>) {
     order.clear();
@@ -246,17 +248,33 @@ fn kendall_tau(a: &[f64], b: &[f64]) -> f64 {
 }
 
 /// How often each policy has each rank over replicates (rows of scores): a row to a policy, its first entry
-/// for the highest score. Undefined scores rank last.
-pub fn rank_counts(scores: &[f64], policies: usize) -> Vec<u64> {
-    let mut counts = vec![0; policies * policies];
+/// for the highest score; and the number of replicates. Equal scores share their ranks, undefined ones are
+/// equal and last. Replicates in which all are undefined are left out.
+pub fn rank_counts(scores: &[f64], policies: usize) -> (Vec<f64>, usize) {
+    let mut counts = vec![0.0; policies * policies];
     let mut order = Vec::with_capacity(policies);
+    let mut used = 0;
     for row in scores.chunks_exact(policies.max(1)) {
+        if row.iter().all(|x| x.is_nan()) {
+            continue;
+        }
+        used += 1;
         rank_into(row, crate::top_k::Ties::First, &mut order);
-        for (rank, &policy) in order.iter().enumerate() {
-            counts[policy * policies + rank] += 1;
+        let equal =
+            |&a: &usize, &b: &usize| row[a] == row[b] || (row[a].is_nan() && row[b].is_nan());
+        let mut rank = 0;
+        for tied in order.chunk_by(equal) {
+            let share = 1.0 / tied.len() as f64;
+            for &policy in tied {
+                let at = policy * policies + rank;
+                counts[at..at + tied.len()]
+                    .iter_mut()
+                    .for_each(|x| *x += share);
+            }
+            rank += tied.len();
         }
     }
-    counts
+    (counts, used)
 }
 
 #[cfg(test)]
@@ -318,7 +336,9 @@ mod tests {
     #[test]
     fn ranks_are_counted() {
         let nan = f64::NAN;
-        let counts = rank_counts(&[1.0, 3.0, 2.0, 5.0, 5.0, nan, nan, 0.0, 1.0], 3);
-        assert_eq!(counts, [1, 0, 2, 1, 2, 0, 1, 1, 1]);
+        let scores = [1.0, 3.0, 2.0, 5.0, 5.0, nan, nan, 0.0, 1.0, nan, nan, nan];
+        let (counts, used) = rank_counts(&scores, 3);
+        assert_eq!(counts, [0.5, 0.5, 2.0, 1.5, 1.5, 0.0, 1.0, 1.0, 1.0]);
+        assert_eq!(used, 3);
     }
 }

@@ -19,7 +19,7 @@ use std::ops::Range;
 
 use crate::bundle::{Order, STEP_COLUMNS};
 use crate::error::Result;
-use crate::estimate::finish;
+use crate::exact_replicates::exact;
 use crate::panels::{Cells, Row, WIDTH};
 use crate::pool::Work;
 use crate::registry::Estimator;
@@ -28,7 +28,7 @@ use crate::resample::{Draws, OCTET, Resample};
 use crate::sums::Sums;
 use crate::terms::basic::Tile;
 use crate::tiles::{Log, Plan, Policy, Scratch};
-use crate::weights::{Extended, Weight};
+use crate::weights::{Extended, SAFE_EXPONENT, Weight};
 
 /// Octets of replicates that a thread takes at a time, fewer where their sums are many.
 const MOST_OCTETS: usize = 64;
@@ -45,6 +45,15 @@ pub struct Replicates {
 
 /// What is resampled, and how it is cut up.
 pub struct Bootstrap<'a> {
+    /// The policies in parts of which an octet of replicates' sums fit [`MOST_BYTES`]; one, unless
+    /// episodes are very long.
+    parts: Vec<Part<'a>>,
+    estimators: usize,
+    replicates: usize,
+}
+
+/// Some policies.
+struct Part<'a> {
     plan: Plan<'a>,
     resample: &'a Resample<'a>,
     columns: Columns,
@@ -79,31 +88,36 @@ impl<'a> Bootstrap<'a> {
         resample: &'a Resample<'a>,
         threads: usize,
     ) -> Self {
-        let plan = Plan::new(log, policies, estimators, gamma);
-        let columns = Columns::new(&plan);
-        let bytes = columns.bytes(policies.len(), log.episodes.longest());
-        let octets = resample.replicates.div_ceil(OCTET);
-        let most = (MOST_BYTES / bytes.max(1))
-            .min(MOST_OCTETS)
-            .min(Draws::most_octets(resample, log.episodes.len()))
-            .min(octets.div_ceil(threads))
-            .max(1);
+        let columns = Columns::new(&Plan::new(log, policies, estimators, gamma));
+        let one = columns.bytes(1, log.episodes.longest());
+        let at_a_time = (MOST_BYTES / one.max(1)).max(1);
+        let parts = policies.chunks(at_a_time).map(|policies| {
+            let plan = Plan::new(log, policies, estimators, gamma);
+            let bytes = columns.bytes(policies.len(), log.episodes.longest());
+            let most = (MOST_BYTES / bytes.max(1))
+                .min(MOST_OCTETS)
+                .min(Draws::most_octets(resample, log.episodes.len()))
+                .min(resample.replicates.div_ceil(OCTET).div_ceil(threads))
+                .max(1);
+            Part {
+                bundles: plan.bundles(),
+                plan,
+                resample,
+                columns,
+                most,
+            }
+        });
         Self {
-            bundles: plan.bundles(),
-            plan,
-            resample,
-            columns,
-            most,
+            parts: parts.collect(),
+            estimators: estimators.len(),
+            replicates: resample.replicates,
         }
-    }
-
-    fn octets(&self) -> usize {
-        self.resample.replicates.div_ceil(OCTET)
     }
 
     /// How many blocks [`Bootstrap::run`] counts as done, for progress.
     pub fn blocks(&self) -> usize {
-        self.octets().div_ceil(self.most) * (self.bundles.len() + 1)
+        let blocks = |part: &Part| part.chunks() * (part.bundles.len() + 1);
+        self.parts.iter().map(blocks).sum()
     }
 
     /// Estimates every policy with every estimator in every replicate.
@@ -111,28 +125,62 @@ impl<'a> Bootstrap<'a> {
     /// # Errors
     /// [`crate::Error::Cancelled`].
     pub fn run(&self, work: &Work) -> Result<Replicates> {
-        let replicates = self.resample.replicates;
-        let width = self.plan.policies.len() * self.plan.estimators.len();
+        let policies: usize = self.parts.iter().map(|part| part.plan.policies.len()).sum();
+        let width = policies * self.estimators;
         let mut out = Replicates {
-            values: Vec::with_capacity(replicates * width),
-            behavior: Vec::with_capacity(replicates),
+            values: vec![0.0; self.replicates * width],
+            behavior: Vec::new(),
         };
+        let mut at = 0;
+        for part in &self.parts {
+            let own = part.plan.policies.len() * self.estimators;
+            let mut rows = out.values.chunks_exact_mut(width.max(1));
+            let mut behavior = Vec::with_capacity(self.replicates);
+            part.run(work, |chunk| {
+                // In this order, or the row after the last would be taken and lost.
+                for (values, row) in chunk.values.chunks_exact(own).zip(rows.by_ref()) {
+                    row[at..at + own].copy_from_slice(values);
+                }
+                behavior.extend(chunk.behavior);
+            })?;
+            out.behavior = behavior;
+            at += own;
+        }
+        Ok(out)
+    }
+}
+
+impl Part<'_> {
+    fn octets(&self) -> usize {
+        self.resample.replicates.div_ceil(OCTET)
+    }
+
+    fn chunks(&self) -> usize {
+        self.octets().div_ceil(self.most)
+    }
+
+    /// Hands over the estimates of some replicates after the other.
+    fn run(&self, work: &Work, take: impl FnMut(Replicates) + Send) -> Result<()> {
         work.fold_blocks(
-            self.octets().div_ceil(self.most),
+            self.chunks(),
             1,
             Space::default,
             |space, chunk| {
                 let octets = chunk * self.most..self.octets().min((chunk + 1) * self.most);
-                let wanted = (octets.len() * OCTET).min(replicates - octets.start * OCTET);
+                let first = octets.start * OCTET;
+                let wanted = (octets.len() * OCTET).min(self.resample.replicates - first);
                 let sums = self.add_up(octets, work, space)?;
-                Ok(self.finish(&sums, wanted))
+                let (mut found, faint) = self.finish(&sums, wanted, work)?;
+                let width = self.plan.estimators.len();
+                for (replicate, policy) in faint {
+                    let values = exact(&self.plan, self.resample, first + replicate, policy, work)?;
+                    let at = (replicate * self.plan.policies.len() + policy) * width;
+                    found.values[at..at + width].copy_from_slice(&values);
+                }
+                Ok(found)
             },
-            |chunk| {
-                out.values.extend(chunk.values);
-                out.behavior.extend(chunk.behavior);
-            },
-        )?;
-        Ok(out)
+            take,
+        )
     }
 
     /// One pass over the log for some octets of replicates.
@@ -222,7 +270,7 @@ impl<'a> Bootstrap<'a> {
                     if beyond.is_some() {
                         let terms = wide[i * n..(i + 1) * n].iter().map(|row| row[slot]);
                         write(terms, cells, slot, rows);
-                    } else if cells.fit(slot, 0) != 0 {
+                    } else if fit_plain(cells, slot, rows) != 0 {
                         let terms: Vec<_> = rows.iter().map(|row| row[slot].widen()).collect();
                         write(terms.iter().copied(), cells, slot, rows);
                     }
@@ -235,24 +283,47 @@ impl<'a> Bootstrap<'a> {
         beyond.unwrap_or_else(|| w.into_iter().map(Weight::widen).collect())
     }
 
-    /// The estimates of the first `wanted` of some replicates.
-    fn finish(&self, sums: &ReplicateSums, wanted: usize) -> Replicates {
+    /// The estimates of the first `wanted` of some replicates, and which replicates of which policies need
+    /// to be summed once more.
+    fn finish(
+        &self,
+        sums: &ReplicateSums,
+        wanted: usize,
+        work: &Work,
+    ) -> Result<(Replicates, Vec<(usize, usize)>)> {
         let plan = &self.plan;
-        let mut one = Sums::new(plan.log.episodes.longest());
+        let policies = plan.policies.len();
+        let mut narrow = Sums::new(plan.log.episodes.longest());
+        let mut wide = Sums::new(plan.log.episodes.longest());
+        let plain: Vec<_> = (0..policies).map(|p| sums.is_plain(p)).collect();
+        let mut faint = Vec::new();
         let mut out = Replicates {
-            values: Vec::with_capacity(wanted * plan.policies.len() * plan.estimators.len()),
+            values: Vec::with_capacity(wanted * policies * plan.estimators.len()),
             behavior: Vec::with_capacity(wanted),
         };
         for replicate in 0..wanted {
+            work.check()?;
             let (count, returns) = sums.own(replicate);
             out.behavior.push(returns / count);
-            for policy in 0..plan.policies.len() {
-                sums.read(policy, replicate, &mut one);
-                let values = finish(&one, &plan.wide, count);
-                out.values
-                    .extend(plan.estimators.iter().map(|&e| values.of(e)));
+            for (policy, plain) in plain.iter().enumerate() {
+                if *plain {
+                    sums.read(policy, replicate, Cells::plain, &mut narrow);
+                    out.values.extend(plan.values(&narrow, &plan.narrow, count));
+                    continue;
+                }
+                sums.read(policy, replicate, Cells::get, &mut wide);
+                out.values.extend(plan.values(&wide, &plan.wide, count));
+                if sums.is_faint(policy, replicate) {
+                    faint.push((replicate, policy));
+                }
             }
         }
-        out
+        Ok((out, faint))
     }
+}
+
+/// [`Cells::fit`] for the plain terms in a column of some rows.
+fn fit_plain(cells: &mut Cells, slot: usize, rows: &[Row<f64>]) -> i64 {
+    let any = rows.iter().any(|row| row[slot] != 0.0);
+    cells.fit(slot, any.then_some((-SAFE_EXPONENT, 0)))
 }

@@ -103,7 +103,7 @@ pub fn hcope(x: &[f64], hashes: &[u64], seed: u64, level: f64) -> f64 {
 }
 
 /// Rewards r in [l, u] under weights w: the bound of mean w r by the mean of logarithms, which large
-/// weights enter only as such.
+/// weights enter only as such. Cut off at the ends of the range, beyond which no mean can be.
 pub fn log_smoothing(
     w: &[f64],
     r: &[f64],
@@ -116,22 +116,24 @@ pub fn log_smoothing(
     let lower = |d: f64, reward: &dyn Fn(f64) -> f64| {
         let log = (1.0 / d).ln();
         let lambda = smoothing.unwrap_or_else(|| (2.0 * log / n).sqrt());
-        let terms = w.iter().zip(r);
-        let s: f64 = terms
-            .map(|(w, r)| (lambda * w * reward(*r) / (u - l)).ln_1p())
-            .sum();
+        let x = w.iter().zip(r).map(|(w, r)| w * reward(*r) / (u - l));
+        if lambda == 0.0 {
+            // In the limit nothing is smoothed.
+            return (u - l) * x.sum::<f64>() / n;
+        }
+        let s: f64 = x.map(|x| (lambda * x).ln_1p()).sum();
         (u - l) * (s / n - log / n).exp_m1() / lambda
     };
     sides(
         level,
         side,
-        |d| l + lower(d, &|r| r - l),
-        |d| u - lower(d, &|r| u - r),
+        |d| (l + lower(d, &|r| r - l)).clamp(l, u),
+        |d| (u - lower(d, &|r| u - r)).clamp(l, u),
     )
 }
 
 /// Empirical likelihood by the Cressie-Read divergence of power -2: the mean of w r among all
-/// distributions near to the sample under which the mean weight is 1.
+/// distributions near to the sample under which the mean weight is 1. A single episode says nothing.
 pub fn cressie_read(
     w: &[f64],
     r: &[f64],
@@ -141,50 +143,71 @@ pub fn cressie_read(
     side: Alternative,
 ) -> (f64, f64) {
     let n = w.len() as f64;
-    let count = n + 1.0;
-    let sums = w.iter().zip(r).fold([0.0; 5], |s, (&w, &r)| {
-        let y = w * r;
-        [s[0] + w, s[1] + w * w, s[2] + y, s[3] + w * y, s[4] + y * y]
-    });
-    // Moments with one unseen point (f, f r) added.
-    let moments = |f: f64, r: f64| {
-        let y = f * r;
-        let add = [f, f * f, y, f * y, y * y];
-        let [w, ww, y, wy, yy]: [f64; 5] = std::array::from_fn(|i| (sums[i] + add[i]) / count);
-        (w, ww - w * w, y, wy - w * y, yy - y * y)
-    };
-    let bound = |d: f64, r: f64, sign: f64, trivial: f64| {
+    let total: f64 = w.iter().sum();
+    let bound = |d: f64, r_unseen: f64, sign: f64| {
+        if w.len() == 1 {
+            return r_unseen;
+        }
         // A one-sided bound at 1 - d uses the distance of a two-sided one at 1 - 2 d.
         let quantile = Reference::T(n).quantile(1.0 - d).powi(2);
-        let distance = |f: f64| {
-            let (a, v, ..) = moments(f, r);
-            count * (a - 1.0).powi(2) / v
-        };
-        let least = distance(if sums[0] < n { weights.1 } else { weights.0 });
+        let with = |f: f64| Moments::new(w, r, f, r_unseen);
+        let least = with(if total < n { weights.1 } else { weights.0 }).distance;
         let allowed = quantile + least;
-        [weights.0, weights.1]
+        let end = [weights.0, weights.1]
             .into_iter()
-            .filter_map(|f| {
-                let (a, v, y, k, yy) = moments(f, r);
-                let g = count * (a - 1.0).powi(2) / v;
-                let spread = (yy - k * k / v).max(0.0);
-                (v > 0.0 && g <= allowed)
-                    .then(|| y + (1.0 - a) * k / v + sign * ((allowed - g) * spread / count).sqrt())
-            })
+            .map(with)
+            .filter(|m| m.distance <= allowed)
+            .map(|m| m.mean + sign * ((allowed - m.distance) * m.rest / (n + 1.0)).sqrt())
             .reduce(if sign < 0.0 { f64::min } else { f64::max })
-            .unwrap_or(trivial)
-            .clamp(rewards.0, rewards.1)
+            .unwrap_or(0.0);
+        (r_unseen + end).clamp(rewards.0, rewards.1)
     };
     sides(
         level,
         side,
-        |d| bound(d, rewards.0, -1.0, rewards.0),
-        |d| bound(d, rewards.1, 1.0, rewards.1),
+        |d| bound(d, rewards.0, -1.0),
+        |d| bound(d, rewards.1, 1.0),
     )
 }
 
+/// What [`cressie_read`] needs of the sample and one unseen point of weight f and reward r*.
+///
+/// Rewards are counted from r*, which changes nothing under a mean weight of 1 and makes the unseen
+/// point (f, 0); weights are in units of max(1, f). Otherwise a large f takes the digits of the rest.
+struct Moments {
+    /// mean y + (1 - A) k / v, from r*.
+    mean: f64,
+    /// R = Var y - k^2 / v, from residuals.
+    rest: f64,
+    /// g = N (A - 1)^2 / v.
+    distance: f64,
+}
+
+impl Moments {
+    fn new(w: &[f64], r: &[f64], f: f64, r_unseen: f64) -> Self {
+        let count = w.len() as f64 + 1.0;
+        let unit = f.max(1.0);
+        let points = || {
+            let seen = w.iter().zip(r).map(|(w, r)| (w / unit, w * (r - r_unseen)));
+            seen.chain([(f / unit, 0.0)])
+        };
+        let (a, y) = points().fold((0.0, 0.0), |s, (w, y)| (s.0 + w, s.1 + y));
+        let (a, y) = (a / count, y / count);
+        let (v, k) = points().fold((0.0, 0.0), |s, (wi, yi)| {
+            (s.0 + (wi - a).powi(2), s.1 + (wi - a) * (yi - y))
+        });
+        let slope = k / v;
+        let rest = points().fold(0.0, |s, (wi, yi)| s + (yi - y - slope * (wi - a)).powi(2));
+        Self {
+            mean: y + (1.0 / unit - a) * slope,
+            rest: rest / count,
+            distance: count * count * (a - 1.0 / unit).powi(2) / v,
+        }
+    }
+}
+
 /// Bounds that hold at all times together: a predictable empirical Bernstein bound over the episodes as
-/// they arrived, of which the best so far is kept.
+/// they arrived, of which the best so far is kept; 0 before the first. Cut off as [`log_smoothing`].
 pub fn confidence_sequence(
     w: &[f64],
     r: &[f64],
@@ -215,7 +238,7 @@ pub fn confidence_sequence(
     sides(
         level,
         side,
-        |d| l + lower(d, &|r| r - l),
-        |d| u - lower(d, &|r| u - r),
+        |d| (l + lower(d, &|r| r - l)).clamp(l, u),
+        |d| (u - lower(d, &|r| u - r)).clamp(l, u),
     )
 }

@@ -22,10 +22,11 @@
 
 use crate::error::Result;
 use crate::final_weights::{Bin, histogram, largest, shares};
-use crate::pareto::pareto_k;
+use crate::pareto::{pareto_k, tail_size};
 use crate::pool::Work;
 use crate::registry::Estimator;
 use crate::sums::BLOCK;
+use crate::tail::Tail;
 use crate::terms::basic::Tile;
 use crate::tiles::{Log, Plan, Policy, Scratch};
 use crate::weights::{Extended, Weight, effective_sample_size, mean_weight};
@@ -206,9 +207,13 @@ pub fn diagnose(log: &Log, policy: &Policy, gamma: f64, work: &Work) -> Result<D
         }
     }
     let shares = shares(&weights.last);
+    let mut tail = Tail::new(tail_size(shares.len()) + 1, 0.0);
+    for &share in &shares {
+        tail.offer(share);
+    }
     Ok(Diagnosis {
         steps,
-        pareto_k: pareto_k(&shares),
+        pareto_k: pareto_k(&tail.largest()),
         largest: largest(&shares)
             .into_iter()
             .map(|i| (i, log.episodes.rows(i, i + 1).start, shares[i]))

@@ -9,6 +9,11 @@ use crate::weights::{Extended, Weight, effective_sample_size, mean_weight};
 /// leaned on.
 const TRUSTED_SAMPLE: f64 = 50.0;
 const TRUSTED_SHARE: f64 = 0.1;
+/// From this Pareto k on the variance of the weights is in doubt.
+const TRUSTED_TAIL: f64 = 0.5;
+/// Above it, that is below 25 times the squared skewness of the terms, there are too few episodes for
+/// an interval by standard errors (Cochran 1977, section 2.15).
+const TRUSTED_ACCELERATION: f64 = 1.0 / 30.0;
 /// The bias of `sntis` is worth a word above this fraction of its standard error.
 const NOTABLE_BIAS: f64 = 0.25;
 /// Standard errors by which the mean weight may differ from 1 before it is called wrong.
@@ -18,6 +23,8 @@ const NEGLIGIBLE: f64 = 0.01;
 /// So many episodes of weight 0 may be missing by chance: with nearly constant weights and rare zeros
 /// the standard error does not know of them.
 const UNSEEN: f64 = 16.0;
+/// A standard error within this share of the value is rounding.
+const ROUNDING: f64 = 1e-12;
 /// Squares of smaller values may vanish.
 const FAINT: f64 = 1e-140;
 /// Influence values are rescaled where weights leave 2^±300.
@@ -38,82 +45,143 @@ pub struct Estimate {
     pub note: Option<String>,
 }
 
+/// What may keep an interval by standard errors from holding.
+#[derive(Debug, Clone, Copy)]
+pub struct Doubts {
+    /// Pareto k of the last weights and of the discounted ones.
+    pub pareto_k: [f64; 2],
+    /// Of the estimate.
+    pub acceleration: f64,
+}
+
 /// What the first pass says of one policy.
 #[derive(Debug, Clone)]
 pub struct Values {
-    /// By estimator; only those whose inputs were given mean anything.
-    pub value: [Extended; ESTIMATORS],
-    /// First step at which the weights of all episodes sum to 0.
-    pub dead_step: Option<usize>,
+    /// The values.
+    pub totals: Totals<Extended>,
     /// Of the last weights and of the discounted ones.
     pub moments: (Moments<Extended>, Moments<Extended>),
     /// For the influence pass.
     pub means: StepMeans<Extended>,
 }
 
-/// Values and step means of one policy over `n` episodes, or under multiplicities that sum to `n`.
-pub fn finish(sums: &Sums<Extended>, discount: &Discount<Extended>, n: f64) -> Values {
-    let horizon = discount.power.len();
-    let n = Extended::from(n);
-    let mut means = StepMeans {
-        scale: vec![Extended::ZERO; horizon],
-        r: vec![0.0; horizon],
-        d: vec![0.0; horizon],
-        held_r: vec![Extended::ZERO; horizon + 1],
-        held_d: vec![Extended::ZERO; horizon + 1],
-        last: Extended::ZERO,
-        v0: sums.v0 / n.to_f64(),
-        tis: sums.last_return.divided_by(n),
-        pdis: Extended::ZERO,
-        dr: Extended::ZERO,
-        sntis: 0.0,
-        exponents: (0, 0),
-    };
-    let (mut dead_step, mut held) = (None, Extended::ZERO);
-    let (mut snpdis, mut sndr) = (Extended::ZERO, Extended::ZERO);
+/// The values of one policy.
+#[derive(Debug, Clone)]
+pub struct Totals<W> {
+    /// By estimator; only those whose inputs were given mean anything.
+    pub value: [W; ESTIMATORS],
+    /// First step at which the weights of all episodes sum to 0.
+    pub dead_step: Option<usize>,
+    /// Whether the last weights do.
+    dead_end: bool,
+}
+
+impl<W: Weight> Totals<W> {
+    /// The value of one estimator; NaN where undefined.
+    pub fn of(&self, estimator: Estimator) -> f64 {
+        match self.undefined_from(estimator) {
+            Some(_) => f64::NAN,
+            None => self.value[estimator as usize].scaled(0),
+        }
+    }
+
+    /// The step from which on the weights that a self-normalised estimator divides by are all 0.
+    fn undefined_from(&self, estimator: Estimator) -> Option<usize> {
+        let alive = estimator == Estimator::Sntis && !self.dead_end;
+        self.dead_step
+            .filter(|_| estimator.entry().self_normalised && !alive)
+    }
+}
+
+/// Values of one policy over `n` episodes, or under multiplicities that sum to `n`. `visit` is called
+/// for each step with weights: with sum w_t, those of finished episodes included, m_t and n_t.
+pub(crate) fn totals<W: Weight>(
+    sums: &Sums<W>,
+    discount: &Discount<W>,
+    n: f64,
+    mut visit: impl FnMut(usize, W, f64, f64),
+) -> Totals<W> {
+    let n = W::from_f64(n);
+    let mut value = [W::ZERO; ESTIMATORS];
+    let (mut dead_step, mut held) = (None, W::ZERO);
+    let (mut pdis, mut dr) = (W::ZERO, W::ZERO);
+    let (mut snpdis, mut sndr) = (W::ZERO, W::ZERO);
     for (t, step) in sums.steps.iter().enumerate() {
         held = held.plus(sums.ended[t]);
         let total = step.w.plus(held);
         let power = discount.power[t];
-        means.pdis = means.pdis.plus(step.wr.product(power));
-        means.dr = means.dr.plus(step.wd.product(power));
+        pdis = pdis.plus(step.wr.product(power));
+        dr = dr.plus(step.wd.product(power));
         if total.is_zero() {
             dead_step = dead_step.or(Some(t));
             continue;
         }
-        means.scale[t] = power.product(n).divided_by(total);
-        means.r[t] = step.wr.ratio(total);
-        means.d[t] = step.wd.ratio(total);
-        snpdis = snpdis.plus(power.times(means.r[t]));
-        sndr = sndr.plus(power.times(means.d[t]));
+        let (mean_r, mean_d) = (step.wr.ratio(total), step.wd.ratio(total));
+        snpdis = snpdis.plus(power.times(mean_r));
+        sndr = sndr.plus(power.times(mean_d));
+        visit(t, total, mean_r, mean_d);
     }
+    let v0 = W::from_f64(sums.v0).divided_by(n);
+    let dead_end = sums.last.sum.is_zero();
+    value[Estimator::Dm as usize] = v0;
+    value[Estimator::Tis as usize] = sums.last_return.divided_by(n);
+    value[Estimator::Pdis as usize] = pdis.divided_by(n);
+    value[Estimator::Dr as usize] = dr.divided_by(n).plus(v0);
+    if !dead_end {
+        value[Estimator::Sntis as usize] = sums.last_return.divided_by(sums.last.sum);
+    }
+    value[Estimator::Snpdis as usize] = snpdis;
+    value[Estimator::Sndr as usize] = v0.plus(sndr);
+    Totals {
+        value,
+        dead_step,
+        dead_end,
+    }
+}
+
+/// Values and step means of one policy over `n` episodes.
+pub fn finish(sums: &Sums<Extended>, discount: &Discount<Extended>, n: f64) -> Values {
+    let horizon = discount.power.len();
+    let mut scale = vec![Extended::ZERO; horizon];
+    let (mut r, mut d) = (vec![0.0; horizon], vec![0.0; horizon]);
+    let episodes = Extended::from(n);
+    let totals = totals(sums, discount, n, |t, total, mean_r, mean_d| {
+        scale[t] = discount.power[t].product(episodes).divided_by(total);
+        (r[t], d[t]) = (mean_r, mean_d);
+    });
+    let (mut held_r, mut held_d) = (
+        vec![Extended::ZERO; horizon + 1],
+        vec![Extended::ZERO; horizon + 1],
+    );
     for t in (0..horizon).rev() {
-        means.held_r[t] = means.held_r[t + 1].plus(means.scale[t].times(means.r[t]));
-        means.held_d[t] = means.held_d[t + 1].plus(means.scale[t].times(means.d[t]));
-    }
-    let v0 = Extended::from(means.v0);
-    means.pdis = means.pdis.divided_by(n);
-    means.dr = means.dr.divided_by(n).plus(v0);
-    if !sums.last.sum.is_zero() {
-        means.last = n.divided_by(sums.last.sum);
-        means.sntis = sums.last_return.ratio(sums.last.sum);
+        held_r[t] = held_r[t + 1].plus(scale[t].times(r[t]));
+        held_d[t] = held_d[t + 1].plus(scale[t].times(d[t]));
     }
     let exponent = |max: Extended| match max.exponent() {
         e if e.abs() > PLAIN_EXPONENT => e,
         _ => 0,
     };
-    means.exponents = (exponent(sums.last.max), exponent(sums.discounted.max));
-    let mut value = [Extended::ZERO; ESTIMATORS];
-    value[Estimator::Dm as usize] = v0;
-    value[Estimator::Tis as usize] = means.tis;
-    value[Estimator::Pdis as usize] = means.pdis;
-    value[Estimator::Dr as usize] = means.dr;
-    value[Estimator::Sntis as usize] = Extended::from(means.sntis);
-    value[Estimator::Snpdis as usize] = snpdis;
-    value[Estimator::Sndr as usize] = v0.plus(sndr);
+    let value = |estimator: Estimator| totals.value[estimator as usize];
+    let means = StepMeans {
+        scale,
+        r,
+        d,
+        held_r,
+        held_d,
+        last: if totals.dead_end {
+            Extended::ZERO
+        } else {
+            episodes.divided_by(sums.last.sum)
+        },
+        v0: value(Estimator::Dm).to_f64(),
+        tis: value(Estimator::Tis),
+        pdis: value(Estimator::Pdis),
+        dr: value(Estimator::Dr),
+        sntis: value(Estimator::Sntis).to_f64(),
+        exponents: (exponent(sums.last.max), exponent(sums.discounted.max)),
+    };
     Values {
-        value,
-        dead_step,
+        totals,
         moments: (sums.last, sums.discounted),
         means,
     }
@@ -149,26 +217,18 @@ fn standard_error(variance: f64, exponent: i64) -> f64 {
 }
 
 impl Values {
-    /// The value of one estimator; NaN where undefined.
-    pub fn of(&self, estimator: Estimator) -> f64 {
-        match self.undefined_from(estimator) {
-            Some(_) => f64::NAN,
-            None => self.value[estimator as usize].to_f64(),
-        }
-    }
-
-    /// The step from which on the weights that a self-normalised estimator divides by are all 0.
-    fn undefined_from(&self, estimator: Estimator) -> Option<usize> {
-        let alive = estimator == Estimator::Sntis && !self.moments.0.sum.is_zero();
-        self.dead_step
-            .filter(|_| estimator.entry().self_normalised && !alive)
-    }
-
     /// The row of one estimator: `variance` is that of the estimate divided by 2^(2 exponent), `bias`
-    /// is sum (w / mean w) psi of `sntis`.
-    pub fn estimate(&self, estimator: Estimator, variance: f64, bias: f64, n: usize) -> Estimate {
+    /// is sum (w / mean w) psi of `sntis`; `doubts` are given where the interval hangs on them.
+    pub fn estimate(
+        &self,
+        estimator: Estimator,
+        variance: f64,
+        bias: f64,
+        doubts: Option<Doubts>,
+        n: usize,
+    ) -> Estimate {
         let entry = estimator.entry();
-        let exact = self.value[estimator as usize];
+        let exact = self.totals.value[estimator as usize];
         let mut row = Estimate {
             value: exact.to_f64(),
             standard_error: standard_error(variance, self.means.exponent(estimator)),
@@ -177,18 +237,19 @@ impl Values {
             note: None,
         };
         if !entry.weighted() {
-            row.note = single_episode(n);
+            let skewed = || doubts.and_then(|d| skewed(d.acceleration));
+            row.note = single_unit(&row, n).or_else(skewed);
             return row;
         }
-        let moments = match estimator {
-            Estimator::Tis | Estimator::Sntis => &self.moments.0,
-            _ => &self.moments.1,
+        let (moments, which) = match estimator {
+            Estimator::Tis | Estimator::Sntis => (&self.moments.0, 0),
+            _ => (&self.moments.1, 1),
         };
         row.effective_sample_size = Some(effective_sample_size(moments.sum, moments.squares));
         if !moments.sum.is_zero() {
             row.max_weight_share = Some(moments.max.ratio(moments.sum));
         }
-        row.note = if let Some(step) = self.undefined_from(estimator) {
+        row.note = if let Some(step) = self.totals.undefined_from(estimator) {
             row.value = f64::NAN;
             row.standard_error = f64::NAN;
             Some(format!(
@@ -200,20 +261,23 @@ impl Values {
             Some("weight underflow".into())
         } else if row.standard_error == 0.0 && row.value != 0.0 && row.value.abs() < FAINT {
             Some("standard error underflow".into())
-        } else if self.dead_step == Some(0) {
+        } else if self.totals.dead_step == Some(0) {
             Some("every importance weight is 0: the policy never takes a logged action".into())
-        } else if n == 1 {
-            single_episode(n)
+        } else if row.standard_error.is_nan() {
+            single_unit(&row, n)
         } else {
             // -(1/n^2) sum (w / mean w) psi; only small effective sample sizes make it notable.
             let bias = -bias / (n as f64 * n as f64) / row.standard_error;
-            let notable = estimator == Estimator::Sntis && bias.abs() > NOTABLE_BIAS;
+            let varies = row.standard_error > ROUNDING * row.value.abs();
+            let notable = estimator == Estimator::Sntis && bias.abs() > NOTABLE_BIAS && varies;
             let biased = notable
                 .then(|| format!("self-normalisation biases it by {bias:.1} standard errors"));
             let notes: Vec<_> = self
                 .wrong_weights(n)
                 .into_iter()
-                .chain(untrusted(&row))
+                .chain(doubts.and_then(|d| {
+                    untrusted(&row, d.pareto_k[which]).or_else(|| skewed(d.acceleration))
+                }))
                 .chain(biased)
                 .collect();
             (!notes.is_empty()).then(|| notes.join("; "))
@@ -252,7 +316,7 @@ impl Values {
 }
 
 /// The behavior policy's own mean return.
-pub fn behavior(mean: f64, variance: f64, n: usize) -> Estimate {
+pub fn behavior(mean: f64, variance: f64, acceleration: Option<f64>, n: usize) -> Estimate {
     let mut row = Estimate {
         value: mean,
         standard_error: standard_error(variance, 0),
@@ -260,15 +324,28 @@ pub fn behavior(mean: f64, variance: f64, n: usize) -> Estimate {
         max_weight_share: Some(1.0 / n as f64),
         note: None,
     };
-    row.note = single_episode(n).or_else(|| untrusted(&row));
+    let doubts = |a| untrusted(&row, f64::NAN).or_else(|| skewed(a));
+    row.note = single_unit(&row, n).or_else(|| acceleration.and_then(doubts));
     row
 }
 
-fn single_episode(n: usize) -> Option<String> {
-    (n == 1).then(|| "one episode: no standard error".into())
+fn single_unit(row: &Estimate, n: usize) -> Option<String> {
+    let unit = if n == 1 { "episode" } else { "cluster" };
+    row.standard_error
+        .is_nan()
+        .then(|| format!("one {unit}: no standard error"))
 }
 
-fn untrusted(row: &Estimate) -> Option<String> {
+fn skewed(acceleration: f64) -> Option<String> {
+    (acceleration.abs() > TRUSTED_ACCELERATION).then(|| {
+        format!(
+            "do not lean on the interval: too few episodes for terms so skewed (acceleration \
+             {acceleration:.2})"
+        )
+    })
+}
+
+fn untrusted(row: &Estimate, pareto_k: f64) -> Option<String> {
     let (size, share) = (row.effective_sample_size?, row.max_weight_share?);
     if size < TRUSTED_SAMPLE {
         Some(format!(
@@ -278,6 +355,10 @@ fn untrusted(row: &Estimate) -> Option<String> {
         Some(format!(
             "do not lean on the interval: one episode carries {:.0} % of the weight",
             100.0 * share
+        ))
+    } else if pareto_k >= TRUSTED_TAIL {
+        Some(format!(
+            "do not lean on the interval: the weights have a heavy tail (Pareto k {pareto_k:.2})"
         ))
     } else {
         None

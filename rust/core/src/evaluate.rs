@@ -1,13 +1,17 @@
 //! All estimators and all policies: one pass over the rows for values, one for influence values.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use crate::error::Result;
-use crate::estimate::{Estimate, Values, behavior, finish, narrow};
+use crate::estimate::{Doubts, Estimate, Values, behavior, finish, narrow};
 use crate::lanes::sum;
-use crate::pairs::{self, ClusterSums, Influences, variance_factor};
+use crate::pairs::{self, ClusterSums, Influences, acceleration, variance_factor};
+use crate::pareto::{pareto_k, tail_size};
 use crate::pool::Work;
 use crate::registry::Estimator;
 use crate::resample::Clusters;
 use crate::sums::{BLOCK, Discount, Spread, Sums};
+use crate::tail::Tail;
 use crate::terms::basic::{StepMeans, Tile, add, influence};
 use crate::terms::one_step;
 use crate::tiles::{Log, Plan, Policy, Scratch};
@@ -39,6 +43,8 @@ pub struct Errors<'a> {
     pub clusters: Option<Clusters<'a>>,
     /// Whether accelerations are wanted.
     pub accelerations: bool,
+    /// Whether intervals hold for many episodes alone: notes then say where these are too few.
+    pub asymptotic: bool,
 }
 
 /// Evaluates every policy with every estimator.
@@ -53,26 +59,15 @@ pub fn evaluate(
     errors: Errors,
     work: &Work,
 ) -> Result<Evaluation> {
-    let horizon = log.episodes.longest();
     let plan = Plan::new(log, policies, estimators, gamma);
     let n = log.episodes.len();
-    let blocks = n.div_ceil(BLOCK);
-    let mut totals: Vec<Sums<Extended>> = policies.iter().map(|_| Sums::new(horizon)).collect();
-    let mut returns = 0.0;
-    let result_bytes = policies.len() * (horizon + 1) * size_of::<Sums<Extended>>();
-    let batch = (BATCH_BYTES / result_bytes.max(1)).min(MOST_BLOCKS);
-    work.fold_blocks(
-        blocks,
-        batch,
-        Scratch::default,
-        |scratch, block| plan.sum_block(block, work, scratch),
-        |(sums, sum_of_returns)| {
-            for (total, block) in totals.iter_mut().zip(&sums) {
-                total.merge(block);
-            }
-            returns += sum_of_returns;
-        },
-    )?;
+    let (mut totals, returns) = plan.first_pass(errors, work)?;
+    let shape = |tail: Tail| pareto_k(&tail.largest());
+    let tails = totals.iter_mut().map(|sums| {
+        let tails = std::mem::replace(&mut sums.tails, [Tail::none(), Tail::none()]);
+        errors.asymptotic.then(|| tails.map(shape))
+    });
+    let tails: Vec<_> = tails.collect();
     let values: Vec<Values> = totals
         .iter()
         .map(|sums| finish(sums, &plan.wide, n as f64))
@@ -85,7 +80,7 @@ pub fn evaluate(
         .clusters
         .map(|clusters| ClusterSums::new(clusters, policies.len()));
     work.fold_blocks(
-        blocks,
+        n.div_ceil(BLOCK),
         MOST_BLOCKS,
         || Space::new(policies.len()),
         |space, block| {
@@ -116,21 +111,59 @@ pub fn evaluate(
         };
     }
     let factor = variance_factor(n, errors.clusters.map(|c| c.count));
-    let squares = |e: usize, p: usize| factor * spread.squares[(e * size + p) * size + p];
+    let own = |e: usize, p: usize| (e * size + p) * size + p;
+    let squares = |e: usize, p: usize| factor * spread.squares[own(e, p)];
+    let skew = |e, p| acceleration(spread.squares[own(e, p)], spread.cubes[own(e, p)]);
     let mut estimates = Vec::with_capacity(policies.len() * estimators.len());
     for (p, values) in values.iter().enumerate() {
         for (e, &estimator) in estimators.iter().enumerate() {
-            estimates.push(values.estimate(estimator, squares(e, p), spread.bias[p], n));
+            let (variance, bias) = (squares(e, p), spread.bias[p]);
+            let doubts = tails[p].map(|pareto_k| Doubts {
+                pareto_k,
+                acceleration: skew(e, p),
+            });
+            estimates.push(values.estimate(estimator, variance, bias, doubts, n));
         }
     }
     Ok(Evaluation {
-        behavior: behavior(mean_return, squares(0, policies.len()), n),
+        behavior: behavior(
+            mean_return,
+            squares(0, policies.len()),
+            errors.asymptotic.then(|| skew(0, policies.len())),
+            n,
+        ),
         variances: pairs::variances(&spread.squares, &values, &estimates, estimators, factor),
         accelerations: errors
             .accelerations
             .then(|| pairs::accelerations(&spread, &values, &estimates, estimators)),
         estimates,
     })
+}
+
+/// Weights up to which nothing more is wanted of a policy's tails: what blocks have found, told to
+/// those that come after. It saves work and changes no result.
+struct Floors([AtomicU64; 2]);
+
+impl Floors {
+    fn new(errors: Errors) -> Self {
+        let floor: f64 = if errors.asymptotic {
+            0.0
+        } else {
+            f64::INFINITY
+        };
+        Self([floor, floor].map(|x| AtomicU64::new(x.to_bits())))
+    }
+
+    fn load(&self) -> [f64; 2] {
+        let read = |floor: &AtomicU64| f64::from_bits(floor.load(Ordering::Relaxed));
+        self.0.each_ref().map(read)
+    }
+
+    fn raise(&self, tails: &[Tail; 2]) {
+        for (floor, tail) in self.0.iter().zip(tails) {
+            floor.store(tail.floor().to_bits(), Ordering::Relaxed);
+        }
+    }
 }
 
 /// What the second pass finds of a block.
@@ -140,7 +173,43 @@ enum Block {
 }
 
 impl Plan<'_> {
-    fn add<W: Weight>(&self, tile: &Tile, discount: &Discount<W>, sums: &mut Sums<W>) -> bool {
+    /// Sums by policy, and the sum of returns.
+    fn first_pass(&self, errors: Errors, work: &Work) -> Result<(Vec<Sums<Extended>>, f64)> {
+        let (horizon, n) = (self.log.episodes.longest(), self.log.episodes.len());
+        let policies = self.policies;
+        let room = if errors.asymptotic {
+            tail_size(n) + 1
+        } else {
+            0
+        };
+        let floors: Vec<Floors> = policies.iter().map(|_| Floors::new(errors)).collect();
+        let sums = |floors: &Floors| Sums::new(horizon).with_tails(room, floors.load());
+        let mut totals: Vec<Sums<Extended>> = floors.iter().map(sums).collect();
+        let mut returns = 0.0;
+        let result_bytes = policies.len() * (horizon + 1) * size_of::<Sums<Extended>>();
+        let batch = (BATCH_BYTES / result_bytes.max(1)).min(MOST_BLOCKS);
+        work.fold_blocks(
+            n.div_ceil(BLOCK),
+            batch,
+            Scratch::default,
+            |scratch, block| self.sum_block(block, &floors, work, scratch),
+            |(sums, sum_of_returns)| {
+                for ((total, block), floors) in totals.iter_mut().zip(&sums).zip(&floors) {
+                    total.merge(block);
+                    floors.raise(&total.tails);
+                }
+                returns += sum_of_returns;
+            },
+        )?;
+        Ok((totals, returns))
+    }
+
+    pub(crate) fn add<W: Weight>(
+        &self,
+        tile: &Tile,
+        discount: &Discount<W>,
+        sums: &mut Sums<W>,
+    ) -> bool {
         for rows in tile.rows() {
             sums.v0 += tile.v.get(rows.start).copied().unwrap_or(0.0);
         }
@@ -168,14 +237,15 @@ impl Plan<'_> {
     fn sum_block(
         &self,
         block: usize,
+        floors: &[Floors],
         work: &Work,
         scratch: &mut Scratch,
     ) -> Result<(Vec<Sums<Extended>>, f64)> {
         let longest = self.longest(self.span(block));
-        let mut narrow: Vec<Option<Sums<f64>>> = self
-            .policies
+        let floors: Vec<_> = floors.iter().map(Floors::load).collect();
+        let mut narrow: Vec<Option<Sums<f64>>> = floors
             .iter()
-            .map(|_| Some(Sums::new(longest)))
+            .map(|&floors| Some(Sums::new(longest).with_tails(0, floors)))
             .collect();
         let mut returns = 0.0;
         self.visit(
@@ -198,9 +268,10 @@ impl Plan<'_> {
         }
         let mut wide: Vec<_> = narrow
             .iter()
-            .map(|sums| {
-                sums.as_ref()
-                    .map_or_else(|| Sums::new(longest), Sums::widen)
+            .zip(&floors)
+            .map(|(sums, &floors)| match sums {
+                Some(sums) => sums.widen(),
+                None => Sums::new(longest).with_tails(0, floors),
             })
             .collect();
         self.visit(

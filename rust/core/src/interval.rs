@@ -39,6 +39,16 @@ impl Reference {
         }
     }
 
+    /// Distribution function; NaN without degrees of freedom.
+    pub fn cdf(self, x: f64) -> f64 {
+        match self {
+            Self::Normal => normal_cdf(x),
+            Self::T(degrees) => {
+                StudentsT::new(0.0, 1.0, degrees).map_or(f64::NAN, |student| student.cdf(x))
+            }
+        }
+    }
+
     /// value ± quantile * standard error; an infinite value leaves both sides open.
     pub fn interval(
         self,

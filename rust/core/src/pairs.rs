@@ -78,6 +78,16 @@ pub(crate) fn variances(
     })
 }
 
+/// sum psi^3 / (6 (sum psi^2)^1.5), a sixth of the skewness of the terms over the square root of their
+/// number; 0 where nothing varies.
+pub(crate) fn acceleration(square: f64, cube: f64) -> f64 {
+    if square > 0.0 {
+        cube / (6.0 * square.powf(1.5))
+    } else {
+        0.0
+    }
+}
+
 /// Accelerations of the same; 0 where nothing varies. Off the diagonals of the upper triangle less the
 /// lower one: of a - b for a before b, with the other sign for b - a.
 pub(crate) fn accelerations(
@@ -87,12 +97,7 @@ pub(crate) fn accelerations(
     estimators: &[Estimator],
 ) -> Vec<f64> {
     let mut out = matrices(values, estimates, estimators, |at, _| {
-        let (square, cube) = (spread.squares[at], spread.cubes[at]);
-        if square > 0.0 {
-            cube / (6.0 * square.powf(1.5))
-        } else {
-            0.0
-        }
+        acceleration(spread.squares[at], spread.cubes[at])
     });
     let size = values.len() + 1;
     for matrix in out.chunks_exact_mut(size * size) {
@@ -131,8 +136,8 @@ fn source(plan: &Plan, estimator: Estimator) -> Estimator {
     }
 }
 
-/// Squares, and cubes if wanted, of influence values and of their differences, the behavior policy's
-/// last, as upper triangles.
+/// Squares of influence values and of their differences, the behavior policy's last, as upper triangles,
+/// with cubes on the diagonals; if wanted, off them too.
 pub(crate) fn spread(
     plan: &Plan,
     found: &[Influences],
@@ -161,7 +166,7 @@ pub(crate) fn spread(
                 .map_or(own, |psi| &psi[estimator as usize][..n])
         };
         for p in 0..size {
-            [out.squares[at(p, p)], out.cubes[at(p, p)]] = powers(row(p), row(p), cubes, |x, _| x);
+            [out.squares[at(p, p)], out.cubes[at(p, p)]] = powers(row(p), row(p), true, |x, _| x);
             for q in p + 1..size {
                 let pair = [p, q].map(|p| exponent(values, p, estimator));
                 let common = pair[0].max(pair[1]);

@@ -14,13 +14,22 @@ pub(crate) const WIDTH: usize = 6;
 /// One episode's part of a panel.
 pub(crate) type Row<W> = [W; WIDTH];
 
+/// Terms this many powers of two below a column's largest are not held in full by `f64`.
+const DEPTH: i64 = 1000;
+/// What such terms can add to a sum of this size is rounding.
+const FAINT: f64 = f64::from_bits((1023 - 900) << 52);
+
+/// The smallest and the largest exponent of some terms that are not 0.
+pub(crate) type Exponents = (i64, i64);
+
 /// The sums of a panel's columns under some octets of replicates.
 #[derive(Clone)]
 pub(crate) struct Cells {
     /// By octet, column and replicate.
     sums: Vec<[[f64; OCTET]; WIDTH]>,
-    /// Power of two by which a column's sums are to be multiplied; `None` while they are 0.
-    exponents: [Option<i64>; WIDTH],
+    /// Power of two by which a column's sums are to be multiplied, and the smallest exponent of a term;
+    /// `None` while all terms are 0.
+    exponents: [Option<Exponents>; WIDTH],
 }
 
 impl Cells {
@@ -31,26 +40,48 @@ impl Cells {
         }
     }
 
-    /// Makes room in a column for terms as large as 2^`exponent`. Returns the power of two by which
-    /// terms are to be divided before they are added.
+    /// Makes room in a column for terms; the second of the exponents is that of the sums, as large as the
+    /// largest term or 0. Returns the power of two by which terms are to be divided before they are added.
     ///
-    /// What is 2^1000 times smaller than the largest term so far vanishes, which shows only in
-    /// replicates that draw none of the larger ones.
-    pub(crate) fn fit(&mut self, column: usize, exponent: i64) -> i64 {
-        match self.exponents[column] {
-            Some(held) if held >= exponent => return held,
-            Some(held) => {
-                let factor = Extended::new(1.0, held - exponent).to_f64();
-                for sums in &mut self.sums {
-                    for sum in &mut sums[column] {
-                        *sum *= factor;
-                    }
+    /// What is 2^1000 times smaller than the largest term so far vanishes, which shows in replicates that
+    /// draw none of the larger ones: see [`Cells::is_faint`].
+    pub(crate) fn fit(&mut self, column: usize, terms: Option<Exponents>) -> i64 {
+        let held = self.exponents[column];
+        let Some((lowest, exponent)) = terms else {
+            return held.map_or(0, |(_, held)| held);
+        };
+        let Some((below, held)) = held else {
+            self.exponents[column] = Some((lowest, exponent));
+            return exponent;
+        };
+        if held < exponent {
+            let factor = Extended::new(1.0, held - exponent).to_f64();
+            for sums in &mut self.sums {
+                for sum in &mut sums[column] {
+                    *sum *= factor;
                 }
             }
-            None => (),
         }
-        self.exponents[column] = Some(exponent);
+        let exponent = held.max(exponent);
+        self.exponents[column] = Some((below.min(lowest), exponent));
         exponent
+    }
+
+    /// Whether a column has no exponent.
+    pub(crate) fn is_plain(&self, column: usize) -> bool {
+        self.exponents[column].is_none_or(|(_, held)| held == 0)
+    }
+
+    /// Whether a sum is so small beside its column's scale that terms which it would show may have vanished.
+    pub(crate) fn is_faint(&self, column: usize, replicate: usize) -> bool {
+        self.exponents[column].is_some_and(|(lowest, held)| {
+            held - lowest > DEPTH && self.plain(column, replicate).abs() < FAINT
+        })
+    }
+
+    /// The sum of a column under one replicate, without its exponent.
+    pub(crate) fn plain(&self, column: usize, replicate: usize) -> f64 {
+        self.sums[replicate / OCTET][column][replicate % OCTET]
     }
 
     /// Adds, for each replicate, the sum over i of its multiplicity times row i, in the order of i.
@@ -84,8 +115,8 @@ impl Cells {
 
     /// The sum of a column under one replicate.
     pub(crate) fn get(&self, column: usize, replicate: usize) -> Extended {
-        let sum = self.sums[replicate / OCTET][column][replicate % OCTET];
-        Extended::new(sum, self.exponents[column].unwrap_or(0))
+        let exponent = self.exponents[column].map_or(0, |(_, held)| held);
+        Extended::new(self.plain(column, replicate), exponent)
     }
 }
 
@@ -106,7 +137,7 @@ mod tests {
                 .collect();
             let mut cells = Cells::new(2);
             for column in 0..WIDTH {
-                cells.fit(column, 0);
+                cells.fit(column, Some((0, 0)));
             }
             cells.add([&m[..], &m[..]].into_iter(), &rows);
             cells.add([&m[..], &m[..]].into_iter(), &rows);
@@ -126,7 +157,7 @@ mod tests {
         let mut cells = Cells::new(1);
         let one = [[1.0; OCTET]];
         let mut add = |exponent: i64| {
-            let shift = cells.fit(2, exponent);
+            let shift = cells.fit(2, Some((exponent, exponent)));
             let x = Extended::new(1.0, exponent - shift).to_f64();
             cells.add([&one[..]].into_iter(), &[[x; WIDTH]]);
             (shift, cells.get(2, 5))
@@ -135,5 +166,9 @@ mod tests {
         assert_eq!(add(-1999), (-1999, Extended::new(3.0, -2000)));
         assert_eq!(add(0), (0, Extended::from(1.0)));
         assert_eq!(add(-1), (0, Extended::from(1.5)));
+        assert!(!cells.is_faint(2, 5));
+        assert!(cells.fit(2, None) == 0 && cells.fit(3, None) == 0);
+        cells.sums[0][2][5] = 1e-290;
+        assert!(cells.is_faint(2, 5) && !cells.is_faint(3, 5));
     }
 }

@@ -11,18 +11,22 @@ use std::cmp::Ordering;
 /// Fewer different excesses do not make a tail.
 const FEWEST: usize = 5;
 
-/// Shape of the tail of `weights`; NaN where too few different ones exceed the rest.
-pub fn pareto_k(weights: &[f64]) -> f64 {
-    let n = weights.len();
-    let m = (n / 5).min((3.0 * (n as f64).sqrt()).ceil() as usize);
-    if m < FEWEST {
+/// M for `n` weights.
+pub fn tail_size(n: usize) -> usize {
+    (n / 5).min((3.0 * (n as f64).sqrt()).ceil() as usize)
+}
+
+/// Shape of the tail of weights of which the M + 1 largest are given in descending order; NaN where
+/// too few different ones exceed the rest, or one is infinite.
+pub fn pareto_k(largest: &[f64]) -> f64 {
+    let Some((next, tail)) = largest.split_last() else {
+        return f64::NAN;
+    };
+    let m = tail.len();
+    if m < FEWEST || tail[0].is_infinite() {
         return f64::NAN;
     }
-    let mut sorted = weights.to_vec();
-    let descending = |a: &f64, b: &f64| b.total_cmp(a);
-    let (tail, next, _) = sorted.select_nth_unstable_by(m, descending);
-    let mut excesses: Vec<f64> = tail.iter().map(|w| w - *next).collect();
-    excesses.sort_unstable_by(f64::total_cmp);
+    let mut excesses: Vec<f64> = tail.iter().rev().map(|w| w - *next).collect();
     if excesses[quartile(m)] == 0.0 {
         // Most are tied with the next one: the tail is what truly exceeds it.
         excesses.retain(|&x| x > 0.0);
@@ -79,6 +83,7 @@ fn shape(x: &[f64]) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tail::Tail;
 
     /// Quantiles of a generalised Pareto distribution: a sample without noise.
     fn pareto(k: f64, n: usize) -> Vec<f64> {
@@ -86,6 +91,14 @@ mod tests {
             .map(|i| 1.0 - (i as f64 + 0.5) / n as f64)
             .map(|u| (u.powf(-k) - 1.0) / k)
             .collect()
+    }
+
+    fn pareto_k(weights: &[f64]) -> f64 {
+        let mut tail = Tail::new(tail_size(weights.len()) + 1, 0.0);
+        for &w in weights {
+            tail.offer(w);
+        }
+        super::pareto_k(&tail.largest())
     }
 
     #[test]

@@ -17,11 +17,16 @@ use crate::error::Result;
 use crate::random::{Purpose, uniforms};
 use crate::replicate_intervals::quantile;
 use crate::top_k::{Judge, Options};
+use crate::weights::Extended;
 
 /// Fewer policies have no spread to shrink by.
 pub const FEWEST_POLICIES: usize = 4;
 /// Widths of the prior.
 const GRID: usize = 60;
+
+/// Values are brought to about 1 where the largest lies beyond these.
+const SMALL: f64 = 1e-100;
+const LARGE: f64 = 1e100;
 
 /// What is predicted of a shortlist.
 #[derive(Debug, Clone)]
@@ -32,7 +37,7 @@ pub struct Prediction {
     pub p_better: f64,
     /// Expected gain of the best of the shortlist over the behavior policy, or 0 where it has none.
     pub expected_gain: f64,
-    /// For each policy the probability that it is the best of all.
+    /// For each policy the probability that it is the best of all; equals share it.
     pub p_best: Vec<f64>,
     /// Mean h: which part of the spread of the estimates is signal; `None` where nothing was shrunk.
     pub signal: Option<f64>,
@@ -53,6 +58,18 @@ pub fn predict(
     seed: u64,
 ) -> Result<Prediction> {
     let policies = estimates.len();
+    // Squares of values of any size are in range when these are about 1.
+    let largest = estimates.iter().fold(0.0_f64, |a, x| a.max(x.abs()));
+    let unit = Extended::new(1.0, Extended::from(largest).exponent()).to_f64();
+    if unit.is_normal() && !(SMALL..=LARGE).contains(&unit) {
+        let scaled = |x: &[f64]| x.iter().map(|x| x / unit).collect::<Vec<f64>>();
+        let (e, r, b) = (scaled(estimates), scaled(replicates), scaled(behavior));
+        let found = predict(&e, &r, &b, shortlist, options, seed)?;
+        return Ok(Prediction {
+            expected_gain: found.expected_gain * unit,
+            ..found
+        });
+    }
     let rows: Vec<(usize, &[f64], f64)> = replicates
         .chunks_exact(policies)
         .zip(behavior)
@@ -92,8 +109,11 @@ pub fn predict(
         let best = chosen.iter().copied().fold(f64::NEG_INFINITY, f64::max);
         out.p_better += f64::from(u8::from(best > own));
         out.expected_gain += (best - own).max(0.0);
-        let leader = (0..policies).fold(0, |a, p| if drawn[p] > drawn[a] { p } else { a });
-        out.p_best[leader] += 1.0;
+        let top = drawn.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        let leaders = drawn.iter().filter(|&&x| x == top).count() as f64;
+        for (p, _) in drawn.iter().enumerate().filter(|(_, x)| **x == top) {
+            out.p_best[p] += 1.0 / leaders;
+        }
     }
     let count = rows.len() as f64;
     out.p_better /= count;

@@ -111,7 +111,12 @@ pub fn interval(
     if method == Method::Bca {
         match corrected(estimate, &sorted, acceleration, ends) {
             Ok(found) => ends = found,
-            Err(why) => return nothing(Some(format!("no bca interval: {why}"))),
+            Err(why) => {
+                let why = format!("no bca interval: {why}");
+                return nothing(Some(
+                    said.map_or(why.clone(), |said| format!("{said}; {why}")),
+                ));
+            }
         }
     }
     let [low, high] = ends.map(|p| quantile(&sorted, p));
@@ -153,15 +158,12 @@ fn corrected(
     if !acceleration.is_finite() {
         return Err("the acceleration is undefined");
     }
-    let found = ends.map(|p| {
-        let z = z0 + Reference::Normal.quantile(p);
-        normal_cdf(z0 + z / (1.0 - acceleration * z))
-    });
-    if found.iter().all(|p| p.is_finite()) {
-        Ok(found)
-    } else {
-        Err("the correction is undefined")
+    let z = ends.map(|p| z0 + Reference::Normal.quantile(p));
+    // Beyond 1 the correction turns round, and the ends would cross.
+    if !z.iter().all(|z| acceleration * z < 1.0) {
+        return Err("it cannot be corrected for so much skewness");
     }
+    Ok(z.map(|z| normal_cdf(z0 + z / (1.0 - acceleration * z))))
 }
 
 #[cfg(test)]
@@ -224,6 +226,7 @@ mod tests {
         };
         assert_eq!(find(49.0, 0.0), None);
         assert!(find(-1.0, 0.0).is_some_and(|note| note.contains("one side")));
+        assert!(find(49.0, 0.7).is_some_and(|note| note.contains("skewness")));
         assert!(find(49.0, f64::NAN).is_some_and(|note| note.contains("acceleration")));
         let constant = [2.0; 9];
         let found = interval(2.0, &constant, Method::Bca, 0.0, 0.9, Alternative::TwoSided);

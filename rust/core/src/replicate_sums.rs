@@ -6,7 +6,7 @@
 
 use std::ops::Range;
 
-use crate::panels::{Cells, Row, WIDTH};
+use crate::panels::{Cells, Exponents, Row, WIDTH};
 use crate::registry::Estimator;
 use crate::resample::OCTET;
 use crate::sums::Sums;
@@ -87,13 +87,16 @@ impl Columns {
     }
 }
 
-/// The power of two that brings the largest of some terms to about 1, or 0 where they are of plain size.
-fn exponent_of(terms: impl Iterator<Item = Extended>) -> i64 {
-    let exponents = terms.filter(|x| !x.is_zero()).map(Extended::exponent);
-    exponents
-        .max()
-        .filter(|e| e.abs() > PLAIN_EXPONENT)
-        .unwrap_or(0)
+/// The smallest exponent of some terms, and the power of two that brings the largest to about 1, or 0
+/// where it is of plain size; `None` where all are 0.
+fn exponents_of(terms: impl Iterator<Item = Extended>) -> Option<Exponents> {
+    terms
+        .filter(|x| !x.is_zero())
+        .map(Extended::exponent)
+        .fold(None, |found: Option<Exponents>, e| {
+            Some(found.map_or((e, e), |(low, high)| (low.min(e), high.max(e))))
+        })
+        .map(|(low, high)| (low, if high.abs() > PLAIN_EXPONENT { high } else { 0 }))
 }
 
 /// Writes a column of terms into the rows of a panel, scaled as its sums are.
@@ -103,7 +106,7 @@ pub(crate) fn write(
     slot: usize,
     rows: &mut [Row<f64>],
 ) {
-    let shift = cells.fit(slot, exponent_of(terms.clone()));
+    let shift = cells.fit(slot, exponents_of(terms.clone()));
     for (row, term) in rows.iter_mut().zip(terms) {
         row[slot] = term.scaled(shift);
     }
@@ -238,12 +241,44 @@ impl ReplicateSums {
         (get(0), get(1))
     }
 
-    /// The sums of one policy under one replicate.
-    pub(crate) fn read(&self, policy: usize, replicate: usize, sums: &mut Sums<Extended>) {
-        let single = |column: usize| self.single[column / WIDTH].get(column % WIDTH, replicate);
+    /// The columns of one policy, each as a place in a panel.
+    fn columns_of(&self, policy: usize) -> impl Iterator<Item = (&Cells, usize)> {
+        let first = OWN + policy * self.columns.single();
+        let single = (0..OWN).chain(first..first + self.columns.single());
+        let single = single.map(|column| (&self.single[column / WIDTH], column % WIDTH));
+        let steps = self.steps[policy].iter();
+        let steps = steps.flat_map(|cells| (0..WIDTH).map(move |slot| (cells, slot)));
+        let lengths = self.ended.get(policy / WIDTH).into_iter().flatten();
+        let lengths = lengths.map(move |cells| (cells, policy % WIDTH));
+        single.chain(steps).chain(lengths)
+    }
+
+    /// Whether the sums of one policy need no exponents.
+    pub(crate) fn is_plain(&self, policy: usize) -> bool {
+        self.columns_of(policy)
+            .all(|(cells, slot)| cells.is_plain(slot))
+    }
+
+    /// Whether some sum of one policy under a replicate may miss terms that it would show.
+    pub(crate) fn is_faint(&self, policy: usize, replicate: usize) -> bool {
+        self.columns_of(policy)
+            .any(|(cells, slot)| cells.is_faint(slot, replicate))
+    }
+
+    /// The sums of one policy under one replicate; `get` is [`Cells::get`], or where there are no exponents
+    /// [`Cells::plain`].
+    pub(crate) fn read<W: Weight>(
+        &self,
+        policy: usize,
+        replicate: usize,
+        get: impl Fn(&Cells, usize, usize) -> W,
+        sums: &mut Sums<W>,
+    ) {
+        let at = |cells: &Cells, column| get(cells, column, replicate);
+        let single = |column: usize| at(&self.single[column / WIDTH], column % WIDTH);
         let mut column = OWN + policy * self.columns.single();
         if self.columns.v0 {
-            sums.v0 = single(column).to_f64();
+            sums.v0 = single(column).scaled(0);
             column += 1;
         }
         if self.columns.last {
@@ -256,12 +291,12 @@ impl ReplicateSums {
             let used = into.into_iter().zip(self.columns.steps);
             let sums = used.filter_map(|(sum, used)| used.then_some(sum));
             for (column, sum) in (t * per_step..).zip(sums) {
-                *sum = panels[column / WIDTH].get(column % WIDTH, replicate);
+                *sum = at(&panels[column / WIDTH], column % WIDTH);
             }
         }
         if let Some(lengths) = self.ended.get(policy / WIDTH) {
             for (sum, cells) in sums.ended[1..].iter_mut().zip(lengths) {
-                *sum = cells.get(policy % WIDTH, replicate);
+                *sum = at(cells, policy % WIDTH);
             }
         }
         if let ([first], false) = (&sums.steps[..], self.columns.last) {

@@ -11,7 +11,9 @@ use std::ops::Range;
 
 use crate::column::Column;
 use crate::episode::Episodes;
+use crate::error::Result;
 use crate::lanes::vectorise;
+use crate::pool::Work;
 use crate::random::{Purpose, hash_integer, uniforms};
 
 /// Replicates whose draws share a block of random bits.
@@ -208,11 +210,13 @@ impl<'a> Draws<'a> {
 }
 
 /// Every multiplicity of a log, replicate by replicate.
-pub fn draw_all(resample: &Resample, episodes: &Episodes) -> Vec<i32> {
+pub fn draw_all(resample: &Resample, episodes: &Episodes, work: &Work) -> Result<Vec<i32>> {
     const AT_A_TIME: usize = 1024;
     let n = episodes.len();
     let mut all = vec![0; resample.replicates * n];
     for octet in 0..resample.replicates.div_ceil(OCTET) {
+        work.check()?;
+        work.tick();
         let mut draws = Draws::new(resample, octet..octet + 1, n);
         let mut out = Vec::new();
         for first in (0..n).step_by(AT_A_TIME) {
@@ -229,11 +233,13 @@ pub fn draw_all(resample: &Resample, episodes: &Episodes) -> Vec<i32> {
             }
         }
     }
-    all
+    Ok(all)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicBool, AtomicUsize};
+
     use super::*;
     use crate::column::Chunk;
     use crate::random::hash_text;
@@ -250,7 +256,14 @@ mod tests {
 
     /// Multiplicities, replicate by replicate.
     fn table(resample: &Resample, episodes: usize) -> Vec<Vec<i32>> {
-        let all = draw_all(resample, &Episodes::EachRow(episodes));
+        let (cancel, done) = (AtomicBool::new(false), AtomicUsize::new(0));
+        let work = Work {
+            threads: 1,
+            cancel: &cancel,
+            done: &done,
+        };
+        let all =
+            draw_all(resample, &Episodes::EachRow(episodes), &work).expect("nobody cancels it");
         all.chunks_exact(episodes).map(<[i32]>::to_vec).collect()
     }
 

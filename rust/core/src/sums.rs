@@ -4,6 +4,7 @@
 //! order is decided here and nowhere else, so the same rows in the same order give the same bits for
 //! any number of threads and any chunking.
 
+use crate::tail::Tail;
 use crate::weights::{Extended, Weight};
 
 /// Episodes to a block.
@@ -121,6 +122,8 @@ pub struct Sums<W> {
     pub discounted: Moments<W>,
     /// sum v_0.
     pub v0: f64,
+    /// The largest of the last weights and of the discounted ones, where they are wanted.
+    pub tails: [Tail; 2],
 }
 
 impl<W: Weight> Sums<W> {
@@ -138,7 +141,15 @@ impl<W: Weight> Sums<W> {
             last_return: W::ZERO,
             discounted: Moments::ZERO,
             v0: 0.0,
+            tails: [Tail::none(), Tail::none()],
         }
+    }
+
+    /// Collects the `room` largest weights too, of those above `floors`.
+    #[must_use]
+    pub fn with_tails(mut self, room: usize, floors: [f64; 2]) -> Self {
+        self.tails = floors.map(|floor| Tail::new(room, floor));
+        self
     }
 
     /// Adds the sums of further episodes.
@@ -160,6 +171,9 @@ impl<W: Weight> Sums<W> {
         self.last_return = self.last_return.plus(other.last_return);
         self.discounted.merge(&other.discounted);
         self.v0 += other.v0;
+        for (a, b) in self.tails.iter_mut().zip(&other.tails) {
+            a.merge(b);
+        }
     }
 
     /// The same sums in the wide representation, exactly.
@@ -179,6 +193,7 @@ impl<W: Weight> Sums<W> {
             last_return: self.last_return.widen(),
             discounted: self.discounted.widen(),
             v0: self.v0,
+            tails: self.tails.clone(),
         }
     }
 }
@@ -191,7 +206,7 @@ pub struct Spread {
     /// For each estimator a (P + 1) x (P + 1) upper triangle by rows, the behavior policy last:
     /// sum psi_p^2 on the diagonal, sum (psi_p - psi_q)^2 off it.
     pub squares: Vec<f64>,
-    /// The same of cubes, where they are wanted.
+    /// The same of cubes; off the diagonals where they are wanted.
     pub cubes: Vec<f64>,
     /// For each policy sum (w / mean w) psi of `sntis`, the numerator of its bias.
     pub bias: Vec<f64>,

@@ -20,7 +20,8 @@ pub use options::{Options, Safety, Ties};
 
 use options::{LARGEST, invalid};
 use shortlist::{
-    BEST, MEAN, Measure, SHARPE_RATIO, STD, Shortlist, Statistics, VIOLATION_RATE, WORST,
+    BEST, MEAN, Measure, SHARPE_RATIO, STD, STD_DEBIASED, Shortlist, Statistics, VIOLATION_RATE,
+    WORST,
 };
 
 /// What the top k hold, entry i for k = i + 1.
@@ -80,11 +81,15 @@ pub(crate) struct Row {
     pub(crate) kth: f64,
     pub(crate) safety_violation_rate: f64,
     pub(crate) sharpe_ratio: f64,
+    /// `std` without the noise of true values that come from roll-outs.
+    pub(crate) std_debiased: f64,
 }
 
 /// True values that rankings are measured by, and how.
 pub(crate) struct Judge<'a> {
     truth: &'a [f64],
+    /// Squared standard errors of the true values; none where these are exact.
+    squared_errors: &'a [f64],
     options: Options,
     pub(crate) measure: Measure,
 }
@@ -96,14 +101,25 @@ impl<'a> Judge<'a> {
         check(truth, truth)?;
         Ok(Self {
             truth,
+            squared_errors: &[],
             options: *options,
             measure: options.measure(behavior_value)?,
         })
     }
 
+    /// For true values with so large squared standard errors.
+    pub(crate) fn with_errors(mut self, squared_errors: &'a [f64]) -> Self {
+        self.squared_errors = squared_errors;
+        self
+    }
+
     /// Measures the top k of candidates that stand in `order`, for k = 1, 2, ..
     pub(crate) fn rows(&self, estimated: &[f64], order: &[usize], mut each: impl FnMut(Row)) {
-        let (truth, measure) = (self.truth, &self.measure);
+        let measure = &self.measure;
+        let truth = |i: usize| {
+            let error = self.squared_errors.get(i).copied().unwrap_or(0.0);
+            (self.truth[i], error)
+        };
         let mut shortlist = Shortlist::EMPTY;
         let mut k = 0;
         let mut emit = |row: Statistics, kth: f64| {
@@ -116,13 +132,14 @@ impl<'a> Judge<'a> {
                 kth,
                 safety_violation_rate: row[VIOLATION_RATE],
                 sharpe_ratio: self.options.finished(row[SHARPE_RATIO], k),
+                std_debiased: row[STD_DEBIASED],
             });
         };
         for tied in order.chunk_by(|&a, &b| estimated[a] == estimated[b]) {
             if self.options.ties == Ties::Average && tied.len() > 1 {
-                let mut group: Vec<f64> = tied.iter().map(|&policy| truth[policy]).collect();
+                let mut group: Vec<_> = tied.iter().map(|&policy| truth(policy)).collect();
                 // So that the order given does not matter, not even to what is sampled.
-                group.sort_by(f64::total_cmp);
+                group.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.total_cmp(&b.1)));
                 let mut whole = Shortlist::EMPTY;
                 for &x in &group {
                     whole.add(x, measure);
@@ -136,8 +153,8 @@ impl<'a> Judge<'a> {
                 emit(shortlist.statistics(measure), whole.mean());
             } else {
                 for &policy in tied {
-                    shortlist.add(truth[policy], measure);
-                    emit(shortlist.statistics(measure), truth[policy]);
+                    shortlist.add(truth(policy), measure);
+                    emit(shortlist.statistics(measure), truth(policy).0);
                 }
             }
         }

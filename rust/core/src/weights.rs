@@ -9,7 +9,7 @@
 use std::cmp::Ordering;
 
 /// Within 2^±`SAFE_EXPONENT` a weight can be squared and summed over 2^60 episodes in `f64`.
-const SAFE_EXPONENT: i32 = 480;
+pub(crate) const SAFE_EXPONENT: i64 = 480;
 const SAFE_LOW: f64 = f64::from_bits(((1023 - SAFE_EXPONENT) as u64) << 52);
 const SAFE_HIGH: f64 = f64::from_bits(((1023 + SAFE_EXPONENT) as u64) << 52);
 
@@ -46,6 +46,13 @@ pub trait Weight: Copy + Send + Sync {
     fn widen(self) -> Extended;
     /// x 2^-`exponent` as `f64`.
     fn scaled(self, exponent: i64) -> f64;
+    /// Quotient.
+    #[must_use]
+    fn divided_by(self, denominator: Self) -> Self;
+    /// Quotient as `f64`.
+    fn ratio(self, denominator: Self) -> f64 {
+        self.divided_by(denominator).scaled(0)
+    }
 }
 
 impl Weight for f64 {
@@ -96,6 +103,10 @@ impl Weight for f64 {
         } else {
             Extended::from(self).scaled(exponent)
         }
+    }
+    #[inline(always)]
+    fn divided_by(self, denominator: Self) -> Self {
+        self / denominator
     }
 }
 
@@ -175,21 +186,7 @@ impl Extended {
 
     /// Whether `f64` holds it with room to multiply by a safe weight.
     pub fn fits_f64(self) -> bool {
-        self.mantissa == 0.0 || self.exponent.abs() < i64::from(SAFE_EXPONENT)
-    }
-
-    /// Quotient as `f64`.
-    pub fn ratio(self, denominator: Self) -> f64 {
-        self.divided_by(denominator).to_f64()
-    }
-
-    /// Quotient.
-    #[must_use]
-    pub fn divided_by(self, denominator: Self) -> Self {
-        Self::new(
-            self.mantissa / denominator.mantissa,
-            self.exponent - denominator.exponent,
-        )
+        self.mantissa == 0.0 || self.exponent.abs() < SAFE_EXPONENT
     }
 }
 
@@ -264,6 +261,12 @@ impl Weight for Extended {
     }
     fn scaled(self, exponent: i64) -> f64 {
         load_exponent(self.mantissa, self.exponent - exponent)
+    }
+    fn divided_by(self, denominator: Self) -> Self {
+        Self::new(
+            self.mantissa / denominator.mantissa,
+            self.exponent - denominator.exponent,
+        )
     }
 }
 

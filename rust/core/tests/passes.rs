@@ -174,8 +174,8 @@ proptest! {
         let whole = rows.sums::<f64>(&episodes, (0, n)).widen();
         let discount = Discount::new(0.9, episodes.longest());
         let (parts, whole) = (finish(&parts, &discount, n as f64), finish(&whole, &discount, n as f64));
-        prop_assert_eq!(parts.dead_step, whole.dead_step);
-        for (a, b) in parts.value.iter().zip(&whole.value) {
+        prop_assert_eq!(parts.totals.dead_step, whole.totals.dead_step);
+        for (a, b) in parts.totals.value.iter().zip(&whole.totals.value) {
             prop_assert!(close(a.to_f64(), b.to_f64()));
         }
     }

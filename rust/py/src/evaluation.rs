@@ -2,7 +2,7 @@
 
 use counterfolio_core::estimate::Estimate;
 use counterfolio_core::evaluate::{Errors, evaluate as run};
-use counterfolio_core::interval::{Alternative, Reference, normal_cdf as cdf};
+use counterfolio_core::interval::{Alternative, Reference};
 use counterfolio_core::registry::REGISTRY;
 use counterfolio_core::sums::BLOCK;
 use numpy::{PyArray1, ToPyArray};
@@ -53,6 +53,7 @@ pub(crate) fn evaluate<'py>(
     gamma: f64,
     clusters: Option<ClusterInput<'py>>,
     accelerations: bool,
+    asymptotic: bool,
     num_threads: usize,
     progress: Option<Py<PyAny>>,
 ) -> PyResult<Bound<'py, PyDict>> {
@@ -62,6 +63,7 @@ pub(crate) fn evaluate<'py>(
     let errors = Errors {
         clusters: clusters_of(clusters.as_ref(), log.episodes.len())?,
         accelerations,
+        asymptotic,
     };
     let found = enter(
         py,
@@ -88,6 +90,14 @@ pub(crate) fn side_named(alternative: &str) -> PyResult<Alternative> {
     }
 }
 
+fn reference_named(interval: &str, degrees: f64) -> PyResult<Reference> {
+    match interval {
+        "normal" => Ok(Reference::Normal),
+        "t" => Ok(Reference::T(degrees)),
+        other => Err(invalid_argument(format!("no interval \"{other}\""))),
+    }
+}
+
 /// Lower and upper bounds of values with standard errors.
 #[pyfunction]
 pub(crate) fn intervals(
@@ -98,11 +108,7 @@ pub(crate) fn intervals(
     confidence_level: f64,
     alternative: &str,
 ) -> PyResult<(Vec<f64>, Vec<f64>)> {
-    let reference = match interval {
-        "normal" => Reference::Normal,
-        "t" => Reference::T(degrees),
-        other => return Err(invalid_argument(format!("no interval \"{other}\""))),
-    };
+    let reference = reference_named(interval, degrees)?;
     let alternative = side_named(alternative)?;
     Ok(values
         .iter()
@@ -111,10 +117,10 @@ pub(crate) fn intervals(
         .unzip())
 }
 
-/// Standard normal distribution function.
+/// Distribution function that an interval refers to.
 #[pyfunction]
-pub(crate) fn normal_cdf(x: f64) -> f64 {
-    cdf(x)
+pub(crate) fn cdf(x: f64, interval: &str, degrees: f64) -> PyResult<f64> {
+    Ok(reference_named(interval, degrees)?.cdf(x))
 }
 
 /// The table of estimators, a dict to each.

@@ -26,7 +26,7 @@ mod _core {
     #[pymodule_export]
     use crate::diagnostics::diagnose;
     #[pymodule_export]
-    use crate::evaluation::{evaluate, intervals, normal_cdf, registry};
+    use crate::evaluation::{cdf, evaluate, intervals, registry};
     #[pymodule_export]
     use crate::log::{PyEpisodes, check_column, check_present, summarise_column};
     #[pymodule_export]

@@ -6,9 +6,10 @@ use counterfolio_core::episode::Episodes;
 use counterfolio_core::predictive::predict;
 use counterfolio_core::random::hash_text as hash;
 use counterfolio_core::replicate_intervals::{Interval, interval};
-use counterfolio_core::resample::{Resample, Resampling, draw_all};
+use counterfolio_core::resample::{OCTET, Resample, Resampling, draw_all};
 use counterfolio_core::top_k::Options;
-use numpy::{IntoPyArray, PyArray1, PyReadonlyArray1, ToPyArray};
+use numpy::{IntoPyArray, PyArray1, PyReadonlyArray1, PyReadonlyArray2, ToPyArray};
+use pyo3::exceptions::PyMemoryError;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
@@ -33,6 +34,20 @@ type Replicates<'py> = (Bound<'py, PyArray1<f64>>, Bound<'py, PyArray1<f64>>);
 
 /// Lower ends, upper ends and notes.
 type Intervals = (Vec<f64>, Vec<f64>, Vec<Option<String>>);
+
+/// Raises `MemoryError` where a result of so many values of `size` bytes cannot be held.
+fn check_room(counts: &[usize], size: usize) -> PyResult<()> {
+    let bytes = counts.iter().try_fold(size, |a, &b| a.checked_mul(b));
+    let fits = bytes.is_some_and(|bytes| Vec::<u8>::new().try_reserve_exact(bytes).is_ok());
+    if fits {
+        return Ok(());
+    }
+    let shape: Vec<String> = counts.iter().map(ToString::to_string).collect();
+    Err(PyMemoryError::new_err(format!(
+        "a result of {} numbers does not fit into memory; ask for fewer replicates",
+        shape.join(" x ")
+    )))
+}
 
 /// Estimates every policy with every estimator in every replicate.
 #[pyfunction]
@@ -65,8 +80,12 @@ pub(crate) fn bootstrap<'py>(
         ids: ids_of(ids.as_ref(), episodes)?,
         clusters: clusters_of(clusters.as_ref(), episodes)?,
     };
+    check_room(
+        &[n_resamples, policies.len(), estimators.len()],
+        size_of::<f64>(),
+    )?;
     let job = Bootstrap::new(&log, &policies, &estimators, gamma, &resample, num_threads);
-    let size = log.reward.len() * policies.len() * (1 + n_resamples / 8);
+    let size = (log.reward.len() * policies.len()).saturating_mul(1 + n_resamples / 8);
     let found = enter(
         py,
         size,
@@ -90,6 +109,7 @@ pub(crate) fn resample_weights<'py>(
     n_resamples: usize,
     seed: u64,
     resampling: &str,
+    progress: Option<Py<PyAny>>,
 ) -> PyResult<Bound<'py, PyArray1<i32>>> {
     let resample = Resample {
         replicates: n_resamples,
@@ -98,7 +118,15 @@ pub(crate) fn resample_weights<'py>(
         ids: ids_of(Some(&ids), n_episodes)?,
         clusters: None,
     };
-    let drawn = alone(py, || draw_all(&resample, &Episodes::EachRow(n_episodes)))?;
+    check_room(&[n_resamples, n_episodes], size_of::<i32>())?;
+    let drawn = enter(
+        py,
+        n_resamples * n_episodes,
+        1,
+        n_resamples.div_ceil(OCTET),
+        progress.as_ref(),
+        |work| draw_all(&resample, &Episodes::EachRow(n_episodes), work),
+    )?;
     Ok(drawn.into_pyarray(py))
 }
 
@@ -109,13 +137,12 @@ pub(crate) fn hash_text(py: Python<'_>, texts: Vec<String>) -> Bound<'_, PyArray
     hashes.into_pyarray(py)
 }
 
-/// Lower end, upper end and note of the intervals of estimates, from replicates that are stored estimate by
-/// estimate.
+/// Lower end, upper end and note of the intervals of estimates, from replicates in rows.
 #[pyfunction]
 pub(crate) fn bootstrap_intervals(
     py: Python<'_>,
     estimates: PyReadonlyArray1<'_, f64>,
-    replicates: PyReadonlyArray1<'_, f64>,
+    replicates: PyReadonlyArray2<'_, f64>,
     accelerations: PyReadonlyArray1<'_, f64>,
     method: &str,
     confidence_level: f64,
@@ -124,15 +151,15 @@ pub(crate) fn bootstrap_intervals(
     let method = method.parse().map_err(to_pyerr)?;
     let side = side_named(alternative)?;
     let (estimates, accelerations) = (estimates.as_slice()?, accelerations.as_slice()?);
-    let each = replicates.as_slice()?.len() / estimates.len().max(1);
-    let replicates = replicates.as_slice()?;
+    let replicates = replicates.as_array();
     let found = alone(py, || {
-        let rows = estimates.iter().zip(accelerations).enumerate();
-        rows.map(|(i, (&estimate, &acceleration))| {
-            let own = &replicates[i * each..(i + 1) * each];
-            interval(estimate, own, method, acceleration, confidence_level, side)
-        })
-        .collect::<Vec<Interval>>()
+        let rows = estimates.iter().zip(accelerations);
+        rows.zip(replicates.columns())
+            .map(|((&estimate, &acceleration), own)| {
+                let own = own.to_vec();
+                interval(estimate, &own, method, acceleration, confidence_level, side)
+            })
+            .collect::<Vec<Interval>>()
     })?;
     let ends = |f: fn(&Interval) -> f64| found.iter().map(f).collect();
     Ok((
@@ -142,16 +169,17 @@ pub(crate) fn bootstrap_intervals(
     ))
 }
 
-/// How often each policy has each rank over replicates, stored replicate by replicate.
+/// How often each policy has each rank over replicates, stored replicate by replicate, and how many of them
+/// say anything.
 #[pyfunction]
 pub(crate) fn rank_counts<'py>(
     py: Python<'py>,
     scores: PyReadonlyArray1<'py, f64>,
     n_policies: usize,
-) -> PyResult<Bound<'py, PyArray1<u64>>> {
+) -> PyResult<(Bound<'py, PyArray1<f64>>, usize)> {
     let scores = scores.as_slice()?;
-    let counts = alone(py, || count_ranks(scores, n_policies))?;
-    Ok(counts.into_pyarray(py))
+    let (counts, used) = alone(py, || count_ranks(scores, n_policies))?;
+    Ok((counts.into_pyarray(py), used))
 }
 
 /// Predicts SharpeRatio@k of a shortlist.

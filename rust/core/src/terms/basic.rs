@@ -92,6 +92,26 @@ impl<'a> Tile<'a> {
         }
     }
 
+    /// One episode of it, by its place.
+    pub(crate) fn episode(&self, i: usize) -> Self {
+        let base = self.episodes.rows(self.span.0, self.span.0).start;
+        let i = self.span.0 + i;
+        let rows = self.episodes.rows(i, i + 1);
+        let rows = rows.start - base..rows.end - base;
+        let cut = |column: &'a [f64]| column.get(rows.clone()).unwrap_or_default();
+        Tile {
+            episodes: self.episodes,
+            span: (i, i + 1),
+            prob: cut(self.prob),
+            propensity: cut(self.propensity),
+            rho: cut(self.rho),
+            reward: cut(self.reward),
+            q: cut(self.q),
+            v: cut(self.v),
+            returns: &self.returns[i - self.span.0..=i - self.span.0],
+        }
+    }
+
     /// Asks for the rows that stand one tile after these, in every column that is in use.
     #[inline(always)]
     fn prefetch(&self, rows: &Range<usize>) {
@@ -162,10 +182,12 @@ pub fn add<W: Weight, const DOUBLY_ROBUST: bool>(
             }
         }
         sums.ended[length] = sums.ended[length].plus(w);
+        let c = c.plus(w.product(discount.remaining[length]));
         sums.last.add(w);
         sums.last_return = sums.last_return.plus(w.times(g));
-        sums.discounted
-            .add(c.plus(w.product(discount.remaining[length])));
+        sums.discounted.add(c);
+        sums.tails[0].offer(w.scaled(0));
+        sums.tails[1].offer(c.scaled(0));
     }
     true
 }

@@ -14,14 +14,18 @@ pub(crate) struct Measure {
     pub(crate) threshold: f64,
 }
 
+/// A policy's true value, and the square of its standard error.
+pub(super) type Truth = (f64, f64);
+
 /// What is said about a set of policies; the constants name the places.
-pub(super) type Statistics = [f64; 6];
+pub(super) type Statistics = [f64; 7];
 pub(super) const BEST: usize = 0;
 pub(super) const WORST: usize = 1;
 pub(super) const MEAN: usize = 2;
 pub(super) const STD: usize = 3;
 pub(super) const VIOLATION_RATE: usize = 4;
 pub(super) const SHARPE_RATIO: usize = 5;
+pub(super) const STD_DEBIASED: usize = 6;
 
 /// A growing set of true values: Youngs & Cramer's (1971) updates of the sum and of the squared
 /// deviations, in units of a power of two near the range. Values are taken relative to the first
@@ -36,6 +40,8 @@ pub(super) struct Shortlist {
     scale: f64,
     sum: f64,
     squares: f64,
+    /// Sum of squared standard errors.
+    errors: f64,
 }
 
 impl Shortlist {
@@ -48,9 +54,11 @@ impl Shortlist {
         scale: f64::MIN_POSITIVE,
         sum: 0.0,
         squares: 0.0,
+        errors: 0.0,
     };
 
-    pub(super) fn add(&mut self, x: f64, measure: &Measure) {
+    pub(super) fn add(&mut self, (x, error): Truth, measure: &Measure) {
+        self.errors += error;
         if self.n == 0 {
             self.origin = x;
         }
@@ -92,6 +100,9 @@ impl Shortlist {
             _ => f64::NAN,
         };
         let violation_rate = self.violations as f64 / n;
+        // What the mean squared error puts on top of the variance.
+        let noise = self.errors / n * (n - 1.0) / (n - f64::from(measure.ddof));
+        let debiased = ((self.scale * std).powi(2) - noise).max(0.0).sqrt();
         [
             self.best,
             self.worst,
@@ -99,12 +110,17 @@ impl Shortlist {
             self.scale * std,
             violation_rate,
             sharpe_ratio,
+            if self.errors > 0.0 && !std.is_nan() {
+                debiased
+            } else {
+                self.scale * std
+            },
         ]
     }
 
     /// The statistics of this set with j = 1, 2, .. but not all of `group` added, each averaged
     /// over which j these are.
-    pub(super) fn completed_by_some(&self, group: &[f64], measure: &Measure) -> Vec<Statistics> {
+    pub(super) fn completed_by_some(&self, group: &[Truth], measure: &Measure) -> Vec<Statistics> {
         let mut sampled = None;
         (1..group.len())
             .map(|j| {
@@ -120,7 +136,7 @@ impl Shortlist {
     }
 
     /// The average over all subsets of size j, in lexicographic order.
-    fn completed_by_all(&self, group: &[f64], j: usize, measure: &Measure) -> Average {
+    fn completed_by_all(&self, group: &[Truth], j: usize, measure: &Measure) -> Average {
         let mut average = Average::default();
         let mut chosen: Vec<usize> = (0..j).collect();
         // sets[i] holds the first i chosen, so that a step redoes only what it changes.
@@ -145,7 +161,7 @@ impl Shortlist {
 
     /// The averages for j = 1, 2, .. over the first j of random permutations. Draw r of member m
     /// is replicate r of item m under seed 0; a permutation sorts the members by their draws.
-    fn completed_by_sample(&self, group: &[f64], measure: &Measure) -> Vec<Average> {
+    fn completed_by_sample(&self, group: &[Truth], measure: &Measure) -> Vec<Average> {
         let mut averages = vec![Average::default(); group.len() - 1];
         let mut permutation = Vec::with_capacity(group.len());
         for octet in 0..SAMPLED_OCTETS {
@@ -210,7 +226,7 @@ mod tests {
     fn of(values: &[f64]) -> Shortlist {
         let mut set = Shortlist::EMPTY;
         for &x in values {
-            set.add(x, &MEASURE);
+            set.add((x, 0.0), &MEASURE);
         }
         set
     }
@@ -227,7 +243,7 @@ mod tests {
             (0.0, f64::from_bits(4)),
         ] {
             let set = of(&[1.0, 4.0, 2.0, 3.0].map(|x| level + unit * x));
-            let [best, _, mean, std, _, sharpe_ratio] = set.statistics(&MEASURE);
+            let [best, _, mean, std, _, sharpe_ratio, _] = set.statistics(&MEASURE);
             assert_eq!(mean, level + 2.5 * unit);
             assert!(
                 (std / unit - 1.25_f64.sqrt()).abs() < 0.25,
@@ -268,7 +284,7 @@ mod tests {
     #[test]
     fn a_sample_stands_for_all_completions() {
         let base = of(&[0.3, 0.9]);
-        let group: Vec<f64> = (0..16).map(|i| f64::from(i) / 15.0).collect();
+        let group: Vec<_> = (0..16).map(|i| (f64::from(i) / 15.0, 0.0)).collect();
         let sampled = base.completed_by_sample(&group, &MEASURE);
         for (j, sample) in (1..).zip(&sampled) {
             assert_eq!(sample.n, 1_000.0);
@@ -289,7 +305,7 @@ mod tests {
     fn an_average_keeps_what_is_equal_infinite_or_undefined() {
         let mut average = Average::default();
         for x in [f64::INFINITY, 1.0, f64::INFINITY] {
-            average.add([0.1, x, f64::NAN, 1.0, 0.0, -x]);
+            average.add([0.1, x, f64::NAN, 1.0, 0.0, -x, 2.0]);
         }
         let [equal, infinite, undefined, ..] = average.value;
         assert_eq!((equal, infinite), (0.1, f64::INFINITY));

@@ -1,0 +1,71 @@
+"""What a result takes for granted, and what its words mean."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from counterfolio import estimators as registry
+from counterfolio.uncertainty import in_words
+
+if TYPE_CHECKING:
+    from counterfolio.evaluation import Evaluation
+
+
+def assumptions(evaluation: Evaluation) -> list[str]:
+    """List what the numbers take for granted."""
+    s = evaluation.settings
+    source = {
+        "logged": "Propensities are those logged: the probabilities with which the behavior policy "
+        "really took the logged actions.",
+        "estimated": "Propensities were estimated, not logged: no interval has their error in it.",
+        None: "There are no propensities: everything rests on the Q-model.",
+    }[s["propensity_source"]]
+    said = in_words(s)
+    listed = [
+        source,
+        "Support: whatever a candidate does, the behavior policy did with a probability above 0.",
+        f"{_independent(s['cluster'])} and of one kind; the world in the test will be the world of "
+        "the log.",
+        f"The value is the expected return of an episode, discounted by gamma {s['gamma']:g} a "
+        "step; an episode that has ended earns nothing more.",
+        f"{said[:1].upper()}{said[1:]}.",
+    ]
+    if s["conditions_on"]:
+        listed.append(
+            "The Q-model (q and v) is taken as given: no interval knows how wrong it is. dm "
+            "believes it; dr and sndr correct it by the logged rewards."
+        )
+    return listed
+
+
+def _independent(cluster: str | None) -> str:
+    if cluster is None:
+        return "Episodes are independent of each other"
+    return f'Episodes that differ in "{cluster}" are independent of each other'
+
+
+def glossary(evaluation: Evaluation) -> list[tuple[str, str]]:
+    """Explain the words of the report, its estimators included."""
+    found = [
+        ("behavior policy", "what made the log: it chose the logged actions, by chance"),
+        ("candidate", "a policy that did not run and is evaluated from the log"),
+        ("value", "what a policy would earn on average, an episode at a time"),
+        ("episode", "what begins and ends by itself: one decision, or a sequence of them"),
+        ("propensity", "the probability with which the behavior policy took the logged action"),
+    ]
+    if len(evaluation.diagnostics.steps):
+        found += [
+            (
+                "weight",
+                "how much more, or less, likely a candidate was to act as logged: the product of "
+                "its probabilities of the logged actions over the propensities",
+            ),
+            (
+                "ESS",
+                "effective sample size: how many episodes of equal weight would say as much. It "
+                "differs by estimator (tis and sntis weight whole episodes, the others step by "
+                "step); verdicts take the smallest over steps",
+            ),
+        ]
+    table = registry.REGISTRY
+    return found + [(name, table[name]["title"]) for name in evaluation.estimators]

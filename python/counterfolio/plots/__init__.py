@@ -1,0 +1,19 @@
+"""Plots of results: each takes an `ax` or makes a figure of its own, and returns the Axes.
+
+They need matplotlib, the extra `counterfolio[report]`. `ax.figure.savefig("plot.png")` writes one.
+"""
+
+from counterfolio.plots.estimates import differences, estimates
+from counterfolio.plots.shortlists import predictive_sharpe_ratio, ranks, sharpe_ratio, top_k
+from counterfolio.plots.weights import effective_sample_size, weights
+
+__all__ = [
+    "differences",
+    "effective_sample_size",
+    "estimates",
+    "predictive_sharpe_ratio",
+    "ranks",
+    "sharpe_ratio",
+    "top_k",
+    "weights",
+]

@@ -1,0 +1,126 @@
+"""The HTML report: one file for someone who decides. `render` is called by `Evaluation.to_html`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from counterfolio import plots
+from counterfolio.arguments import is_whole
+from counterfolio.assessment import check_truth, true_behavior
+from counterfolio.assumptions import assumptions, glossary
+from counterfolio.exceptions import InvalidArgumentError, MissingExtraError
+from counterfolio.report import shortlists, tables
+from counterfolio.report.figures import inline_svg
+from counterfolio.summary import answer, trusted, what_may_change
+
+try:
+    import jinja2
+except ImportError as error:
+    text = 'the report needs matplotlib and jinja2; pip install "counterfolio[report]"'
+    raise MissingExtraError(text) from error
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from matplotlib.axes import Axes
+
+    from counterfolio.evaluation import Evaluation
+
+#: Rows of policies times estimators up to which the plot shows every estimator.
+MOST_INTERVALS = 70
+
+
+def render(
+    evaluation: Evaluation,
+    *,
+    estimator: str,
+    k: int | None,
+    truth: Mapping[str, Any] | None,
+    title: str | None,
+) -> str:
+    """Write the page; see `Evaluation.to_html`.
+
+    The same evaluation gives the same bytes.
+    """
+    n_policies = len(evaluation.policies)
+    k = _check_k(k, n_policies)
+    judgement = None if truth is None else _judge(evaluation, truth, estimator, k)
+    lists = shortlists.take(evaluation, estimator)
+    predicted = shortlists.predicted(lists)
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("counterfolio"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    weighted = len(evaluation.diagnostics.steps) > 0
+    few = n_policies * len(evaluation.estimators) <= MOST_INTERVALS
+    figures: dict[str, Callable[[], Axes]] = {
+        "estimates": lambda: plots.estimates(evaluation, estimator=None if few else estimator),
+        "differences": lambda: plots.differences(evaluation, estimator=estimator),
+    }
+    if weighted:
+        figures["ess"] = lambda: plots.effective_sample_size(evaluation)
+        figures["weights"] = lambda: plots.weights(evaluation)
+    among = trusted(evaluation)
+    ranks = shortlists.ranked(evaluation, estimator, k)
+    if len(among) > 1 and ranks:
+        figures["ranks"] = lambda: plots.ranks(evaluation, estimator=estimator, among=among)
+    if len(predicted[0].cells) == len(among) > 1:
+        figures["predicted"] = lambda: plots.predictive_sharpe_ratio(
+            evaluation, estimator=estimator, among=among
+        )
+    if judgement is not None and n_policies > 1:
+        figures["sharpe"] = lambda: plots.sharpe_ratio(judgement["tables"])
+        figures["best"] = lambda: plots.top_k(
+            judgement["tables"], "best", behavior_value=judgement["behavior"]
+        )
+    return environment.get_template("report.html.j2").render(
+        title=title or "Which candidates deserve an online test",
+        evaluation=evaluation,
+        estimator=estimator,
+        k=k,
+        answer=answer(evaluation, estimator, k),
+        log=evaluation.log_report,
+        svg={name: inline_svg(draw, name) for name, draw in figures.items()},
+        estimates=tables.estimates(evaluation, estimator),
+        notes=tables.notes(evaluation),
+        comparison=tables.comparison(evaluation, estimator),
+        verdicts=tables.verdicts(evaluation),
+        tails=evaluation.diagnostics.table["pareto_k"].is_not_null().any(),
+        sizes=shortlists.sizes(evaluation, estimator, lists),
+        ranks=ranks,
+        predicted=predicted,
+        reason=shortlists.reason(evaluation, estimator, k),
+        judged=judgement,
+        changes=what_may_change(evaluation, estimator, k),
+        assumptions=assumptions(evaluation),
+        glossary=glossary(evaluation),
+        settings=tables.settings(evaluation),
+    )
+
+
+def _judge(
+    evaluation: Evaluation, truth: Mapping[str, Any], estimator: str, k: int
+) -> dict[str, Any]:
+    """Judge every estimator's ranking by true values."""
+    values, _ = check_truth(evaluation.policies, truth)
+    known = dict(zip(evaluation.policies, values.tolist(), strict=True))
+    behavior = true_behavior(evaluation, truth)
+    found = shortlists.true_top_k(evaluation, known, behavior)
+    return {
+        "tables": found,
+        "behavior": behavior,
+        "true_values": shortlists.true_values(evaluation, known, behavior, estimator),
+        **shortlists.judged(evaluation, known, behavior, found, k),
+    }
+
+
+def _check_k(k: object, n_policies: int) -> int:
+    if k is None:
+        return min(3, n_policies)
+    if not is_whole(k) or not 1 <= k <= n_policies:
+        text = f"k must be a whole number from 1 to {n_policies}, the number of policies, not {k!r}"
+        raise InvalidArgumentError(text)
+    return k

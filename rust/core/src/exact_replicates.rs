@@ -1,0 +1,55 @@
+//! A replicate once more, episode by episode in the wide representation: for the few whose weights lie so
+//! far below those of episodes they did not draw that the sums of [`crate::panels`] cannot hold both.
+
+use crate::error::Result;
+use crate::estimate::totals;
+use crate::pool::Work;
+use crate::resample::{Draws, OCTET, Resample};
+use crate::sums::{Discount, Sums};
+use crate::tiles::{Plan, Scratch};
+use crate::weights::{Extended, Weight};
+
+/// Every estimate of one policy in one replicate.
+pub(crate) fn exact(
+    plan: &Plan,
+    resample: &Resample,
+    replicate: usize,
+    policy: usize,
+    work: &Work,
+) -> Result<Vec<f64>> {
+    let episodes = plan.log.episodes;
+    let octet = replicate / OCTET;
+    let mut draws = Draws::new(resample, octet..octet + 1, episodes.len());
+    let mut scratch = Scratch::default();
+    let mut sums = Sums::<Extended>::new(episodes.longest());
+    let mut multiplicities = Vec::new();
+    let mut count = 0.0;
+    for span in plan.bundles() {
+        work.check()?;
+        let order: Vec<u16> = (0..(span.1 - span.0) as u16).collect();
+        draws.fill(episodes, span, &order, &mut multiplicities);
+        let own = plan.log_tile(span, &mut scratch.log);
+        let tile = plan.policy_tile(policy, &own, &mut scratch.policy);
+        for (i, m) in multiplicities.iter().enumerate() {
+            let m = m[replicate % OCTET];
+            count += m;
+            for _ in 0..m as usize {
+                let _always = plan.add(&tile.episode(i), &plan.wide, &mut sums);
+            }
+        }
+    }
+    Ok(plan.values(&sums, &plan.wide, count).collect())
+}
+
+impl Plan<'_> {
+    /// The estimates that are asked for, from sums under multiplicities that sum to `count`.
+    pub(crate) fn values<W: Weight>(
+        &self,
+        sums: &Sums<W>,
+        discount: &Discount<W>,
+        count: f64,
+    ) -> impl Iterator<Item = f64> {
+        let totals = totals(sums, discount, count, |_, _, _, _| ());
+        self.estimators.iter().map(move |&e| totals.of(e))
+    }
+}
