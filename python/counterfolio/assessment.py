@@ -178,8 +178,8 @@ def assess(
         own = measure(evaluation.rows(name)["value"].to_numpy(), None)
         spread = np.full((len(own), 3), None)
         if evaluation.replicates is not None:
-            drawn = measure(evaluation.replicates[:, :, e], [0.5, tail, 1 - tail])
-            spread = drawn.reshape(-1, 3)
+            drawn = measure(evaluation.replicates[:, :, e], [tail, 0.5, 1 - tail])
+            spread = drawn.reshape(-1, 3)[:, [1, 0, 2]]
         for (metric, at), value, three in zip(_metrics(len(policies)), own, spread, strict=True):
             rows.append((name, at, metric, float(value), *three))
     left_out = set(() if safety_threshold is not None or relative_safety is not None else SAFETY)

@@ -17,7 +17,7 @@
 
 use crate::error::Result;
 use crate::pool::Work;
-use crate::replicate_intervals::quantile;
+use crate::replicate_intervals::quantiles;
 use crate::top_k::{Judge, Options, Row, rank_into};
 
 /// Metrics of a ranking as a whole.
@@ -55,13 +55,16 @@ pub struct Truth<'a> {
     judge: Judge<'a>,
     options: &'a Options,
     best: f64,
+    ranks: Vec<f64>,
+    /// Of each pair i > j, by i and j, the sign of the difference.
+    signs: Vec<i32>,
 }
 
 /// Buffers of a thread.
 #[derive(Default)]
 struct Space {
     order: Vec<usize>,
-    ranks: [Vec<f64>; 2],
+    ranks: Vec<f64>,
 }
 
 impl<'a> Truth<'a> {
@@ -73,12 +76,18 @@ impl<'a> Truth<'a> {
         behavior_value: f64,
         options: &'a Options,
     ) -> Result<Self> {
+        let mut ranks = Vec::new();
+        average_ranks(values, &mut Vec::new(), &mut ranks);
         Ok(Self {
             values,
             squared_errors,
             judge: Judge::new(values, behavior_value, options)?.with_errors(squared_errors),
             options,
             best: values.iter().copied().fold(f64::NEG_INFINITY, f64::max),
+            ranks,
+            signs: (0..values.len())
+                .flat_map(|i| values[..i].iter().map(move |&x| sign(values[i], x)))
+                .collect(),
         })
     }
 
@@ -98,9 +107,7 @@ impl<'a> Truth<'a> {
         let n = self.values.len() as f64;
         let mean = |term: &dyn Fn(usize) -> f64| (0..self.values.len()).map(term).sum::<f64>() / n;
         let mse = mean(&|i| (self.values[i] - estimates[i]).powi(2));
-        let [a, b] = &mut space.ranks;
-        average_ranks(self.values, &mut space.order, a);
-        average_ranks(estimates, &mut space.order, b);
+        average_ranks(estimates, &mut space.order, &mut space.ranks);
         let undefined = estimates.iter().any(|x| x.is_nan());
         let ordered = |x: f64| if undefined { f64::NAN } else { x };
         let threshold = self.judge.measure.threshold;
@@ -114,8 +121,8 @@ impl<'a> Truth<'a> {
             mse,
             mse - mean(&|i| self.squared_errors[i]),
             over(mse, mean(&|i| self.values[i].powi(2))),
-            ordered(correlation(a, b)),
-            ordered(kendall_tau(self.values, estimates)),
+            ordered(correlation(&self.ranks, &space.ranks)),
+            ordered(kendall_tau(&self.signs, estimates)),
             rate(&|x| !safe(x), &safe),
             rate(&safe, &|x| !safe(x)),
         ]);
@@ -140,7 +147,8 @@ impl<'a> Truth<'a> {
         });
     }
 
-    /// For each metric some quantiles of it over replicates (rows of estimates), undefined ones left out.
+    /// For each metric some quantiles of it, for probabilities in ascending order, over replicates (rows of
+    /// estimates), undefined ones left out.
     ///
     /// # Errors
     /// [`crate::Error::Cancelled`].
@@ -154,21 +162,18 @@ impl<'a> Truth<'a> {
             Space::default,
             |space, chunk| {
                 let rows = replicates[chunk * CHUNK * policies..].chunks_exact(policies);
-                let mut out = Vec::new();
+                let mut found = Vec::new();
                 for estimates in rows.take(CHUNK) {
-                    let at = out.len();
-                    out.resize(at + width, 0.0);
-                    self.measure_into(estimates, space, &mut out[at..]);
+                    let at = found.len();
+                    found.resize(at + width, 0.0);
+                    self.measure_into(estimates, space, &mut found[at..]);
                 }
-                Ok(out)
+                Ok(transposed(&found, width))
             },
             |chunk| {
-                for row in chunk.chunks_exact(width) {
-                    for (column, x) in columns.iter_mut().zip(row) {
-                        if !x.is_nan() {
-                            column.push(*x);
-                        }
-                    }
+                let each = chunk.len() / width;
+                for (column, more) in columns.iter_mut().zip(chunk.chunks_exact(each)) {
+                    column.extend_from_slice(more);
                 }
             },
         )?;
@@ -182,13 +187,25 @@ impl<'a> Truth<'a> {
                 let mut column = columns[metric]
                     .lock()
                     .unwrap_or_else(std::sync::PoisonError::into_inner);
-                column.sort_unstable_by(f64::total_cmp);
-                Ok(p.iter().map(|p| quantile(&column, *p)).collect::<Vec<_>>())
+                column.retain(|x| !x.is_nan());
+                Ok(quantiles(&mut column, p))
             },
             |found| out.extend(found),
         )?;
         Ok(out)
     }
+}
+
+/// Columns after each other, of rows after each other.
+fn transposed(rows: &[f64], width: usize) -> Vec<f64> {
+    (0..width)
+        .flat_map(|at| rows[at..].iter().step_by(width).copied())
+        .collect()
+}
+
+/// Of x - y.
+fn sign(x: f64, y: f64) -> i32 {
+    i32::from(x > y) - i32::from(x < y)
 }
 
 /// A quotient; NaN where there is nothing to divide by.
@@ -229,13 +246,16 @@ fn correlation(a: &[f64], b: &[f64]) -> f64 {
     (ab / (aa * bb).sqrt()).clamp(-1.0, 1.0)
 }
 
-/// Kendall's tau-b; NaN where one of the two does not vary.
-fn kendall_tau(a: &[f64], b: &[f64]) -> f64 {
-    let sign = |x: f64, y: f64| i64::from(x > y) - i64::from(x < y);
-    let [mut both, mut of_a, mut of_b] = [0_i64; 3];
-    for i in 1..a.len() {
-        for j in 0..i {
-            let (s, t) = (sign(a[i], a[j]), sign(b[i], b[j]));
+/// Kendall's tau-b of the true values, whose pairs have these signs, and estimates; NaN where one of the two
+/// does not vary.
+fn kendall_tau(signs: &[i32], estimates: &[f64]) -> f64 {
+    let [mut both, mut of_a, mut of_b] = [0_i32; 3];
+    let mut signs = signs;
+    for i in 0..estimates.len() {
+        let (own, rest) = signs.split_at(i);
+        signs = rest;
+        for (s, &y) in own.iter().zip(&estimates[..i]) {
+            let t = sign(estimates[i], y);
             both += s * t;
             of_a += s * s;
             of_b += t * t;
@@ -244,7 +264,7 @@ fn kendall_tau(a: &[f64], b: &[f64]) -> f64 {
     if of_a == 0 || of_b == 0 {
         return f64::NAN;
     }
-    both as f64 / ((of_a as f64).sqrt() * (of_b as f64).sqrt())
+    f64::from(both) / (f64::from(of_a).sqrt() * f64::from(of_b).sqrt())
 }
 
 /// How often each policy has each rank over replicates (rows of scores): a row to a policy, its first entry

@@ -15,7 +15,7 @@
 
 use crate::error::Result;
 use crate::random::{Purpose, uniforms};
-use crate::replicate_intervals::quantile;
+use crate::replicate_intervals::quantiles;
 use crate::top_k::{Judge, Options};
 use crate::weights::Extended;
 
@@ -120,8 +120,8 @@ pub fn predict(
     out.expected_gain /= count;
     out.p_best.iter_mut().for_each(|p| *p /= count);
     out.signal = out.signal.map(|h| h / count);
-    ratios.sort_unstable_by(f64::total_cmp);
-    out.sharpe_ratio = [0.05, 0.5, 0.95].map(|p| quantile(&ratios, p));
+    out.sharpe_ratio
+        .copy_from_slice(&quantiles(&mut ratios, &[0.05, 0.5, 0.95]));
     Ok(out)
 }
 

@@ -52,15 +52,27 @@ pub struct Interval {
     pub note: Option<String>,
 }
 
-/// The quantile of sorted values, interpolated linearly.
-pub fn quantile(sorted: &[f64], p: f64) -> f64 {
-    let Some(last) = sorted.len().checked_sub(1) else {
-        return f64::NAN;
+/// Quantiles for probabilities in ascending order, interpolated linearly; none of the values is NaN.
+pub fn quantiles(values: &mut [f64], probabilities: &[f64]) -> Vec<f64> {
+    let Some(last) = values.len().checked_sub(1) else {
+        return vec![f64::NAN; probabilities.len()];
     };
-    let at = p.clamp(0.0, 1.0) * last as f64;
-    let below = at.floor();
-    let (low, high) = (sorted[below as usize], sorted[at.ceil() as usize]);
-    let share = at - below;
+    let mut done = 0;
+    let of = |&p: &f64| {
+        let at = p.clamp(0.0, 1.0) * last as f64;
+        let below = at.floor() as usize;
+        // What stands before the last one found is no larger.
+        let (_, &mut low, above) =
+            values[done..].select_nth_unstable_by(below - done, f64::total_cmp);
+        done = below;
+        let high = above.iter().copied().min_by(f64::total_cmp);
+        between(low, high.unwrap_or(low), at - at.floor())
+    };
+    probabilities.iter().map(of).collect()
+}
+
+/// The point a share of the way from one value to the next.
+fn between(low: f64, high: f64, share: f64) -> f64 {
     if low == high || share == 0.0 {
         return low;
     }
@@ -89,18 +101,17 @@ pub fn interval(
     if estimate.is_nan() {
         return nothing(None);
     }
-    let mut sorted: Vec<f64> = replicates.iter().copied().filter(|x| !x.is_nan()).collect();
-    let undefined = replicates.len() - sorted.len();
+    let mut defined: Vec<f64> = replicates.iter().copied().filter(|x| !x.is_nan()).collect();
+    let undefined = replicates.len() - defined.len();
     let said = (undefined > 0).then(|| {
         format!(
             "{undefined} of {} replicates are undefined",
             replicates.len()
         )
     });
-    if undefined as f64 > MOST_UNDEFINED * replicates.len() as f64 || sorted.is_empty() {
+    if undefined as f64 > MOST_UNDEFINED * replicates.len() as f64 || defined.is_empty() {
         return nothing(said.map(|said| format!("{said}: no interval")));
     }
-    sorted.sort_unstable_by(f64::total_cmp);
     let wrong = 1.0 - level;
     let tail = if side == Alternative::TwoSided {
         wrong / 2.0
@@ -109,7 +120,7 @@ pub fn interval(
     };
     let mut ends = [tail, 1.0 - tail];
     if method == Method::Bca {
-        match corrected(estimate, &sorted, acceleration, ends) {
+        match corrected(estimate, &defined, acceleration, ends) {
             Ok(found) => ends = found,
             Err(why) => {
                 let why = format!("no bca interval: {why}");
@@ -119,10 +130,10 @@ pub fn interval(
             }
         }
     }
-    let [low, high] = ends.map(|p| quantile(&sorted, p));
+    let found = quantiles(&mut defined, &ends);
     let (low, high) = match method {
-        Method::Basic => (2.0 * estimate - high, 2.0 * estimate - low),
-        _ => (low, high),
+        Method::Basic => (2.0 * estimate - found[1], 2.0 * estimate - found[0]),
+        _ => (found[0], found[1]),
     };
     Interval {
         low: if side == Alternative::Less {
@@ -141,15 +152,16 @@ pub fn interval(
 
 fn corrected(
     estimate: f64,
-    sorted: &[f64],
+    replicates: &[f64],
     acceleration: f64,
     ends: [f64; 2],
 ) -> std::result::Result<[f64; 2], &'static str> {
-    let below = sorted.partition_point(|x| *x < estimate);
-    let equal = sorted.partition_point(|x| *x <= estimate) - below;
-    let share = (below as f64 + equal as f64 / 2.0) / sorted.len() as f64;
+    let count =
+        |test: fn(&f64, &f64) -> bool| replicates.iter().filter(|x| test(x, &estimate)).count();
+    let (below, equal) = (count(f64::lt), count(f64::eq));
+    let share = (below as f64 + equal as f64 / 2.0) / replicates.len() as f64;
     let z0 = Reference::Normal.quantile(share);
-    if equal == sorted.len() {
+    if equal == replicates.len() {
         return Ok(ends); // nothing varies, and nothing is to be corrected
     }
     if !z0.is_finite() {
@@ -172,12 +184,12 @@ mod tests {
 
     #[test]
     fn quantiles_are_interpolated() {
-        let x = [1.0, 2.0, 4.0, 8.0];
-        let found = [0.0, 0.5, 1.0 / 3.0, 0.9, 1.0].map(|p| quantile(&x, p));
-        assert_eq!(found[..3], [1.0, 3.0, 2.0]);
+        let mut x = [4.0, 1.0, 8.0, 2.0];
+        let found = quantiles(&mut x, &[0.0, 1.0 / 3.0, 0.5, 0.9, 1.0, 1.0]);
+        assert_eq!(found[..3], [1.0, 2.0, 3.0]);
         assert!((found[3] - 6.8).abs() < 1e-12);
-        assert_eq!(found[4], 8.0);
-        assert!(quantile(&[], 0.5).is_nan());
+        assert_eq!(found[4..], [8.0, 8.0]);
+        assert!(quantiles(&mut [], &[0.5])[0].is_nan());
     }
 
     #[test]
