@@ -1,7 +1,7 @@
 # Everything is installed into .venv by make itself; `make test` and `make demo` work as the first command in a clone.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench lint docs wheel check-wheel clean
+.PHONY: help demo test bench instructions lint docs wheel check-wheel clean
 .NOTPARALLEL:  # pip must not run twice in one environment; cargo and pytest use the cores by themselves
 
 VENV := .venv
@@ -18,14 +18,14 @@ export PYO3_PYTHON := $(CURDIR)/$(BIN)/python
 # Tests and demo see the installed package and nothing else.
 unexport PYTHONPATH PYTHONHOME
 
-ifneq ($(filter demo test bench lint wheel check-wheel,$(MAKECMDGOALS)),)
+ifneq ($(filter demo test bench instructions lint wheel check-wheel,$(MAKECMDGOALS)),)
 ifeq ($(shell PATH="$(PATH)"; command -v cargo),)
 $(error cargo is missing: install Rust from https://rustup.rs, then run `make $(MAKECMDGOALS)` again)
 endif
 endif
 
 help:  ## list the targets
-	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' Makefile
 
 demo: $(VENV)/.wheel-ci $(VENV)/.group-demo  ## build, install, run examples/demo.py
 	@$(BIN)/python examples/demo.py
@@ -38,6 +38,11 @@ bench: $(VENV)/.wheel-release $(VENV)/.group-test $(VENV)/.group-bench  ## time 
 	cargo bench --package counterfolio-core --bench '*'
 	$(BIN)/pytest benches -m "" --benchmark-only
 	$(BIN)/python benches/test_basic.py
+	$(BIN)/python benches/test_bootstrap.py
+
+instructions: $(VENV)/.ready  ## count the core's instructions and compare with those recorded
+	@command -v valgrind >/dev/null || apt-get install --yes --quiet valgrind >/dev/null
+	@$(BIN)/python benches/instructions.py
 
 lint: $(VENV)/.wheel-ci $(VENV)/.group-lint  ## formatting, clippy, ruff, mypy, the stub against the built module
 	cargo fmt --all --check

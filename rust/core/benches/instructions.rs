@@ -14,14 +14,11 @@ fn main() {
             black_box(Rows::new(100_000, 20).evaluate(&all_estimators(), 1));
         }
         Some("bootstrap") => {
-            black_box(Rows::new(20_000, 20).bootstrap(256, 1));
+            black_box(Rows::new(20_000, 20).bootstrap(1_000, 1));
         }
         Some("rankings") => {
             black_box(assess(100, 200, 1));
         }
-        // Of making the rows: what is to be taken off.
-        _ => {
-            black_box(Rows::new(100_000, 20));
-        }
+        other => panic!("no job {other:?}"),
     }
 }

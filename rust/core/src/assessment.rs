@@ -5,20 +5,20 @@
 //! ```text
 //! mse                 mean (J - J^)^2                  mse_debiased   mse - mean se^2
 //! nmse                mse / mean J^2
-//! rank_correlation    Spearman's, ties averaged        kendall_tau    tau-b
 //! false_alarm_rate    type I: safe (J >= threshold) but judged unsafe (J^ < threshold) / safe
 //! missed_unsafe_rate  type II: unsafe but judged safe / unsafe
 //! regret@k            max J - best@k                   nregret@k      regret@k / |max J|
 //! std_debiased@k      sqrt( max(0, std@k^2 - mean se^2 (k - 1) / (k - ddof)) )
 //! ```
 //!
-//! and the statistics of [`crate::top_k`]. se are the standard errors of true values that come from
+//! with rank_correlation and kendall_tau ([`crate::rank_agreement`]) and the statistics of [`crate::top_k`]. se are the standard errors of true values that come from
 //! roll-outs. Undefined where there is nothing to divide by.
 
 use crate::error::Result;
 use crate::pool::Work;
+use crate::rank_agreement::{RankAgreement, Ranks};
 use crate::replicate_intervals::quantiles;
-use crate::top_k::{Judge, Options, Row, rank_into};
+use crate::top_k::{Judge, Options, Row, rank, rank_into};
 
 /// Metrics of a ranking as a whole.
 pub const SINGLE: [&str; 7] = [
@@ -55,16 +55,16 @@ pub struct Truth<'a> {
     judge: Judge<'a>,
     options: &'a Options,
     best: f64,
-    ranks: Vec<f64>,
-    /// Of each pair i > j, by i and j, the sign of the difference.
-    signs: Vec<i32>,
+    agreement: RankAgreement,
 }
 
 /// Buffers of a thread.
 #[derive(Default)]
 struct Space {
     order: Vec<usize>,
-    ranks: Vec<f64>,
+    ranks: Ranks,
+    /// Metrics of a chunk, row by row.
+    rows: Vec<f64>,
 }
 
 impl<'a> Truth<'a> {
@@ -76,18 +76,13 @@ impl<'a> Truth<'a> {
         behavior_value: f64,
         options: &'a Options,
     ) -> Result<Self> {
-        let mut ranks = Vec::new();
-        average_ranks(values, &mut Vec::new(), &mut ranks);
         Ok(Self {
             values,
             squared_errors,
             judge: Judge::new(values, behavior_value, options)?.with_errors(squared_errors),
             options,
             best: values.iter().copied().fold(f64::NEG_INFINITY, f64::max),
-            ranks,
-            signs: (0..values.len())
-                .flat_map(|i| values[..i].iter().map(move |&x| sign(values[i], x)))
-                .collect(),
+            agreement: RankAgreement::new(values, &rank(values, options.ties)),
         })
     }
 
@@ -99,17 +94,23 @@ impl<'a> Truth<'a> {
     /// Every metric of some estimates.
     pub fn measure(&self, estimates: &[f64]) -> Vec<f64> {
         let mut out = vec![0.0; self.width()];
-        self.measure_into(estimates, &mut Space::default(), &mut out);
+        let Space { order, ranks, .. } = &mut Space::default();
+        self.measure_into(estimates, order, ranks, &mut out);
         out
     }
 
-    fn measure_into(&self, estimates: &[f64], space: &mut Space, out: &mut [f64]) {
+    fn measure_into(
+        &self,
+        estimates: &[f64],
+        order: &mut Vec<usize>,
+        ranks: &mut Ranks,
+        out: &mut [f64],
+    ) {
         let n = self.values.len() as f64;
         let mean = |term: &dyn Fn(usize) -> f64| (0..self.values.len()).map(term).sum::<f64>() / n;
         let mse = mean(&|i| (self.values[i] - estimates[i]).powi(2));
-        average_ranks(estimates, &mut space.order, &mut space.ranks);
-        let undefined = estimates.iter().any(|x| x.is_nan());
-        let ordered = |x: f64| if undefined { f64::NAN } else { x };
+        rank_into(estimates, self.options.ties, order);
+        let (rank_correlation, kendall_tau) = self.agreement.with(estimates, order, ranks);
         let threshold = self.judge.measure.threshold;
         let rate = |wrong: &dyn Fn(f64) -> bool, among: &dyn Fn(f64) -> bool| {
             let chosen = || (0..self.values.len()).filter(|&i| among(self.values[i]));
@@ -121,14 +122,13 @@ impl<'a> Truth<'a> {
             mse,
             mse - mean(&|i| self.squared_errors[i]),
             over(mse, mean(&|i| self.values[i].powi(2))),
-            ordered(correlation(&self.ranks, &space.ranks)),
-            ordered(kendall_tau(&self.signs, estimates)),
+            rank_correlation,
+            kendall_tau,
             rate(&|x| !safe(x), &safe),
             rate(&safe, &|x| !safe(x)),
         ]);
-        rank_into(estimates, self.options.ties, &mut space.order);
         let mut k = 0;
-        self.judge.rows(estimates, &space.order, |row: Row| {
+        self.judge.rows(estimates, order, |row: Row| {
             k += 1;
             let regret = self.best - row.best;
             let at = SINGLE.len() + BY_K.len() * (k - 1);
@@ -162,13 +162,12 @@ impl<'a> Truth<'a> {
             Space::default,
             |space, chunk| {
                 let rows = replicates[chunk * CHUNK * policies..].chunks_exact(policies);
-                let mut found = Vec::new();
-                for estimates in rows.take(CHUNK) {
-                    let at = found.len();
-                    found.resize(at + width, 0.0);
-                    self.measure_into(estimates, space, &mut found[at..]);
+                let rows = rows.take(CHUNK);
+                space.rows.resize(rows.len() * width, 0.0);
+                for (estimates, out) in rows.zip(space.rows.chunks_exact_mut(width)) {
+                    self.measure_into(estimates, &mut space.order, &mut space.ranks, out);
                 }
-                Ok(transposed(&found, width))
+                Ok(transposed(&space.rows, width))
             },
             |chunk| {
                 let each = chunk.len() / width;
@@ -203,68 +202,9 @@ fn transposed(rows: &[f64], width: usize) -> Vec<f64> {
         .collect()
 }
 
-/// Of x - y.
-fn sign(x: f64, y: f64) -> i32 {
-    i32::from(x > y) - i32::from(x < y)
-}
-
 /// A quotient; NaN where there is nothing to divide by.
 fn over(a: f64, b: f64) -> f64 {
     if b == 0.0 { f64::NAN } else { a / b }
-}
-
-/// Ranks from 1, equals sharing the mean of theirs; NaN last.
-fn average_ranks(values: &[f64], order: &mut Vec<usize>, out: &mut Vec<f64>) {
-    order.clear();
-    order.extend(0..values.len());
-    order.sort_unstable_by(|&a, &b| values[a].total_cmp(&values[b]));
-    out.clear();
-    out.resize(values.len(), 0.0);
-    let mut before = 0;
-    for tied in order.chunk_by(|&a, &b| values[a] == values[b]) {
-        let rank = f64::midpoint(before as f64 + 1.0, (before + tied.len()) as f64);
-        for &i in tied {
-            out[i] = rank;
-        }
-        before += tied.len();
-    }
-}
-
-/// Pearson's correlation; NaN where one of the two does not vary.
-fn correlation(a: &[f64], b: &[f64]) -> f64 {
-    let n = a.len() as f64;
-    let (ma, mb) = (a.iter().sum::<f64>() / n, b.iter().sum::<f64>() / n);
-    let [mut aa, mut bb, mut ab] = [0.0; 3];
-    for (x, y) in a.iter().zip(b) {
-        aa += (x - ma) * (x - ma);
-        bb += (y - mb) * (y - mb);
-        ab += (x - ma) * (y - mb);
-    }
-    if aa == 0.0 || bb == 0.0 {
-        return f64::NAN;
-    }
-    (ab / (aa * bb).sqrt()).clamp(-1.0, 1.0)
-}
-
-/// Kendall's tau-b of the true values, whose pairs have these signs, and estimates; NaN where one of the two
-/// does not vary.
-fn kendall_tau(signs: &[i32], estimates: &[f64]) -> f64 {
-    let [mut both, mut of_a, mut of_b] = [0_i32; 3];
-    let mut signs = signs;
-    for i in 0..estimates.len() {
-        let (own, rest) = signs.split_at(i);
-        signs = rest;
-        for (s, &y) in own.iter().zip(&estimates[..i]) {
-            let t = sign(estimates[i], y);
-            both += s * t;
-            of_a += s * s;
-            of_b += t * t;
-        }
-    }
-    if of_a == 0 || of_b == 0 {
-        return f64::NAN;
-    }
-    f64::from(both) / (f64::from(of_a).sqrt() * f64::from(of_b).sqrt())
 }
 
 /// How often each policy has each rank over replicates (rows of scores): a row to a policy, its first entry

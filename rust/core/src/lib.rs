@@ -27,6 +27,7 @@ pub mod pareto;
 pub mod pool;
 pub mod predictive;
 pub mod random;
+mod rank_agreement;
 pub mod registry;
 pub mod replicate_intervals;
 mod replicate_sums;

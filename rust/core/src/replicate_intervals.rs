@@ -9,6 +9,7 @@
 //! with q the quantile of the replicates (interpolated linearly), e the estimate, z0 = Phi^-1 of the share of
 //! replicates below it, half of those equal to it included, and c the acceleration ([`crate::pairs`]).
 
+use std::cmp::Ordering;
 use std::str::FromStr;
 
 use crate::error::{Error, Result};
@@ -57,15 +58,16 @@ pub fn quantiles(values: &mut [f64], probabilities: &[f64]) -> Vec<f64> {
     let Some(last) = values.len().checked_sub(1) else {
         return vec![f64::NAN; probabilities.len()];
     };
+    // No total order is asked for, which takes a machine longer: -0 and 0 are equal.
+    let ascending = |a: &f64, b: &f64| a.partial_cmp(b).unwrap_or(Ordering::Equal);
     let mut done = 0;
     let of = |&p: &f64| {
         let at = p.clamp(0.0, 1.0) * last as f64;
         let below = at.floor() as usize;
         // What stands before the last one found is no larger.
-        let (_, &mut low, above) =
-            values[done..].select_nth_unstable_by(below - done, f64::total_cmp);
+        let (_, &mut low, above) = values[done..].select_nth_unstable_by(below - done, ascending);
         done = below;
-        let high = above.iter().copied().min_by(f64::total_cmp);
+        let high = above.iter().copied().reduce(f64::min);
         between(low, high.unwrap_or(low), at - at.floor())
     };
     probabilities.iter().map(of).collect()
