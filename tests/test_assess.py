@@ -301,7 +301,7 @@ def test_a_printed_table_is_about_one_k():
     truth = truth_of([0.25, 0.5, 0.75, 1.0])
     for k, wanted in ((None, 3), (2, 2), (4, 4)):
         text = repr(cf.assess(evaluation, truth, k=k))
-        assert f"sharpe_ratio@{wanted}" in text
+        assert f"of the top {wanted}" in text
         assert "sntis" in text
         assert "over resampled logs" not in text
     assert cf.assess(evaluation, truth).k == 3

@@ -67,22 +67,19 @@ class Assessment:
         ]
         names = list(dict.fromkeys(r["estimator"] for r in rows))
         found = {(r["estimator"], r["metric"]): r["value"] for r in rows}
-        by_k = set(_core.metrics()[1])
         return [
             Column("estimator", names, left=True),
             *(
-                Column(
-                    f"{metric}@{self.k}" if metric in by_k else metric,
-                    [number(found[name, metric], 3) for name in names],
-                )
+                Column(metric, [number(found[name, metric], 3) for name in names])
                 for metric in SHOWN
             ),
         ]
 
     def _line(self) -> str:
         replicates = self.table["resampling_low"].is_not_null().any()
-        return "Every k and metric is in .table" + (
-            ", with the spread over resampled logs." if replicates else "."
+        return (
+            f"Beyond the rank correlation: of the top {self.k}. Every k and metric is in .table"
+            + (", with the spread over resampled logs." if replicates else ".")
         )
 
     def __repr__(self) -> str:

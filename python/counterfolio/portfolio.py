@@ -37,7 +37,7 @@ TELLING = 1.96
 SHOWN = ("value", "standard_error", "ci_low", "ci_high", "verdict", "note")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class PredictiveSharpeRatio:
     """What SharpeRatio@k of a shortlist will turn out to be, predicted without true values.
 
@@ -107,6 +107,9 @@ class PredictiveSharpeRatio:
             )
             + ")."
         )
+
+    def __repr__(self) -> str:
+        return wrap(self.sentence())
 
 
 @dataclass(frozen=True, repr=False, eq=False)
