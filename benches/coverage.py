@@ -1,6 +1,7 @@
 """Measure the coverage and width of every interval for every estimator; write docs/coverage.md.
 
-It takes about ten minutes on two cores. coverage_cells.py has what is measured.
+It takes a quarter of an hour on two cores. What is measured is in coverage_cells.py and, of several
+policies at once, in coverage_together.py.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from pathlib import Path
 
 from coverage_cells import run
 from coverage_page import page
+from coverage_together import table
 
 OUTPUT = Path(__file__).parents[1] / "docs" / "coverage.md"
 
@@ -21,7 +23,8 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=OUTPUT)
     given = parser.parse_args()
     found = run(given.logs)
-    given.output.write_text(page(found), encoding="utf-8")
+    text = page(found, table(given.logs))
+    given.output.write_text(text, encoding="utf-8")
     print(f"{found['fails'].sum()} of {len(found):,} cells break their promise: {given.output}")
 
 

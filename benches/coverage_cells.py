@@ -72,10 +72,13 @@ class Case:
         """What no return can exceed: rewards are in [0, 1]."""
         return float((self.gamma ** np.arange(self.process.horizon)).sum())
 
-    def log(self, n: int, seed: int) -> cf.LoggedData:
-        """Log `n` episodes of the behavior policy, with the columns of the candidate."""
+    def log(
+        self, n: int, seed: int, candidates: dict[str, NDArray[np.float64]]
+    ) -> tuple[cf.LoggedData, dict[str, cf.PolicyColumns]]:
+        """Log `n` episodes of the behavior policy, with the columns of some candidates."""
         found = mdp.simulate(self.process, self.behavior, n, seed, ids="integer")
-        found = mdp.add_policy(found, self.process, "new", self.policy, self.gamma, error=0.1)
+        for i, (name, policy) in enumerate(candidates.items()):
+            found = mdp.add_policy(found, self.process, name, policy, self.gamma, error=0.1, seed=i)
         reward = found.columns["reward"]
         if self.skew:
             drawn = np.random.default_rng([seed, 5]).normal(size=len(reward))
@@ -85,7 +88,11 @@ class Case:
             # Wins and losses of the same mean, so that returns stay within known bounds.
             reward = (np.random.default_rng([seed, 5]).random(len(reward)) < reward).astype(float)
         frame = pl.DataFrame({**found.columns, "reward": reward})
-        return cf.LoggedData.from_frame(frame, episode_id="episode_id", timestep="timestep")
+        log = cf.LoggedData.from_frame(frame, episode_id="episode_id", timestep="timestep")
+        return log, {
+            name: cf.PolicyColumns(prob=f"p_{name}", q=f"q_{name}", v=f"v_{name}")
+            for name in candidates
+        }
 
 
 def process(seed: int, horizon: int, end: tuple[float, float]) -> mdp.MDP:
@@ -142,12 +149,11 @@ def ranges(case: Case, interval: str) -> dict[str, object]:
 
 def one_log(case: Case, n: int, seed: int) -> list[tuple]:
     """Every interval of every estimator on one log: the key, its ends, and what was noted."""
-    log = case.log(n, seed)
-    columns = cf.PolicyColumns(prob="p_new", q="q_new", v="v_new")
+    log, columns = case.log(n, seed, {"new": case.policy})
     given = {"gamma": case.gamma, "confidence_level": LEVEL, "num_threads": 1, "seed": seed}
     found = cf.evaluate(
         log,
-        {"new": columns},
+        columns,
         ESTIMATORS,
         interval="bootstrap",
         method="bca",
@@ -174,9 +180,7 @@ def one_log(case: Case, n: int, seed: int) -> list[tuple]:
         names = ["tis"]
         if kind in ("hoeffding", "empirical_bernstein", "hcope") and not one_step:
             names.append("pdis")
-        found = cf.evaluate(
-            log, {"new": columns}, names, interval=kind, **given, **ranges(case, kind)
-        )
+        found = cf.evaluate(log, columns, names, interval=kind, **given, **ranges(case, kind))
         for row in found.estimates[:-1].iter_rows(named=True):
             size, note = row["effective_sample_size"], row["note"] or ""
             rows.append((kind, row["estimator"], row["ci_low"], row["ci_high"], size, note))

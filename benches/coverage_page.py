@@ -87,8 +87,8 @@ def described() -> list[str]:
     ]
 
 
-def page(found: pl.DataFrame) -> str:
-    """Write docs/coverage.md."""
+def page(found: pl.DataFrame, together: str) -> str:
+    """Write docs/coverage.md, with the section on several policies."""
     logs = int(found["logs"].max())
     parts = [
         HEAD.format(
@@ -114,7 +114,7 @@ def page(found: pl.DataFrame) -> str:
         "number.\n\n"
         f"{_table(found, ranged)}\n"
     )
-    parts.append(_failures(found))
+    parts += [together, _failures(found)]
     return "\n".join(parts)
 
 
