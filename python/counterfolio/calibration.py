@@ -167,7 +167,8 @@ def _too_small(
     """Find actions whose inverse propensities sum to more than the rows, by more than chance.
 
     By the capital of one who bets on it, which exceeds x on a sound log with a chance of at most
-    1 / x, however many rows there are (see rust/core/src/diagnostics.rs).
+    1 / x, however many rows there are (see
+    rust/core/src/diagnostics/wager.rs).
     """
     off = table["inverse_mean"].to_numpy()
     if not ((table["z"].to_numpy() > SUSPECT) & (off > 1 + NEGLIGIBLE)).any():
