@@ -14,7 +14,7 @@ from counterfolio.calibration import Actions
 from counterfolio.dense import check_dense, unsupported_mass
 from counterfolio.exceptions import InvalidPolicyError
 from counterfolio.progress import progress
-from counterfolio.sources import column_values
+from counterfolio.sources import column_label, column_values
 from counterfolio.text import (
     Column,
     count,
@@ -315,6 +315,6 @@ def _unsupported(
     behavior = log.roles["action_probs"]
     if behavior is None:
         return unsupported_mass(log.action_codes, probs, None), "actions that were never logged"
-    behavior = dense(behavior, f'column "{behavior}"')
+    behavior = dense(behavior, column_label(behavior))
     mass = unsupported_mass(log.action_codes, probs, behavior)
     return mass, "actions that the behavior policy never takes there"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from counterfolio import _core
+from counterfolio.arguments import one_of
 from counterfolio.exceptions import InvalidArgumentError
 from counterfolio.text import suggest
 
@@ -27,10 +28,7 @@ def canonical(name: object) -> str:
     InvalidArgumentError
         If there is no such estimator.
     """
-    if not isinstance(name, str) or name not in _CANONICAL:
-        text = f"unknown estimator {name!r}; {suggest(name, _CANONICAL)}"
-        raise InvalidArgumentError(text)
-    return _CANONICAL[name]
+    return _CANONICAL[one_of("estimator", name, _CANONICAL)]
 
 
 def resolve(estimators: object) -> list[str]:

@@ -8,8 +8,8 @@ import numpy as np
 import polars as pl
 
 from counterfolio import _core
+from counterfolio.arguments import one_of
 from counterfolio.exceptions import InvalidArgumentError
-from counterfolio.text import suggest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -29,16 +29,14 @@ def scores_of(rows: pl.DataFrame, score: str, alternative: str) -> pl.Series:
     InvalidArgumentError
         If there is no such score, or intervals have no lower end.
     """
-    if not isinstance(score, str) or score not in SCORES:
-        text = f"unknown score {score!r}; {suggest(score, SCORES)}"
-        raise InvalidArgumentError(text)
+    column = SCORES[one_of("score", score, SCORES)]
     if score == "lower" and alternative == "less":
         text = (
             'score="lower" ranks by the lower end of the intervals, which alternative="less" '
             'leaves open; evaluate with "two-sided" or "greater"'
         )
         raise InvalidArgumentError(text)
-    return rows[SCORES[score]]
+    return rows[column]
 
 
 def ranking(
