@@ -43,6 +43,7 @@ ORDER = [
     {"summary", "assumptions"},
     {"assessment"},
     {"report"},
+    {"evaluated", "evaluation_files"},
     {"evaluation"},
     {"estimation"},
     {"__init__"},

@@ -9,7 +9,9 @@ import numpy as np
 import polars as pl
 
 from counterfolio import _core
+from counterfolio.exceptions import InvalidArgumentError
 from counterfolio.intervals import Ends, from_errors, from_replicates
+from counterfolio.text import suggest
 from counterfolio.uncertainty import ANY
 
 if TYPE_CHECKING:
@@ -33,6 +35,8 @@ class Contrasts:
 
     Parameters
     ----------
+    estimator
+        Its label.
     names
         Of the policies, and of the behavior policy.
     values, notes
@@ -49,6 +53,7 @@ class Contrasts:
 
     def __init__(
         self,
+        estimator: str,
         names: Sequence[str],
         values: Sequence[float],
         notes: Sequence[str | None],
@@ -57,6 +62,7 @@ class Contrasts:
         replicates: NDArray[np.float64] | None,
         settings: Mapping[str, Any],
     ) -> None:
+        self.estimator = estimator
         self.names, self.values, self.notes = list(names), list(values), list(notes)
         # Of a difference with itself nothing is left.
         self.variances = np.where(np.eye(len(self.values)), 0.0, variances)
@@ -68,10 +74,18 @@ class Contrasts:
         units = self.settings["n_clusters"] or self.settings["n_episodes"]
         return ("t" if self.settings["interval"] == "t" else "normal"), units - 1
 
-    def table(
-        self, pairs: Sequence[tuple[str, str]], label: str, *, simultaneous: bool
-    ) -> pl.DataFrame:
-        """Compare the first with the second of each pair; see `Evaluation.compare`."""
+    def compare(self, policy: str | None, baseline: str, *, simultaneous: bool) -> pl.DataFrame:
+        """Compare policies with a baseline; see `Evaluation.compare`."""
+        for name in (baseline, *(() if policy is None else (policy,))):
+            if name not in self.names:
+                text = f"policy {name!r} was not evaluated; {suggest(name, self.names)}"
+                raise InvalidArgumentError(text)
+        others = [name for name in self.names[:-1] if name != baseline]
+        first = others if policy is None else [policy]
+        return self._table([(name, baseline) for name in first], simultaneous=simultaneous)
+
+    def _table(self, pairs: Sequence[tuple[str, str]], *, simultaneous: bool) -> pl.DataFrame:
+        """Compare the first with the second of each pair."""
         at = [(self.names.index(a), self.names.index(b)) for a, b in pairs]
         differences, errors, same = [], [], []
         said: list[str | None] = []
@@ -96,7 +110,7 @@ class Contrasts:
             {
                 "policy": [a for a, _ in pairs],
                 "baseline": [b for _, b in pairs],
-                "estimator": [label] * len(pairs),
+                "estimator": [self.estimator] * len(pairs),
                 "difference": differences,
                 "standard_error": errors,
                 "ci_low": ends.low,
@@ -195,7 +209,7 @@ class Contrasts:
         # With its mirror image, so that no side is favoured.
         return np.concatenate([half, -half])
 
-    def contenders(self, label: str) -> pl.DataFrame:
+    def contenders(self) -> pl.DataFrame:
         """Find the policies that may be the best; see `Evaluation.contenders`."""
         count = len(self.names) - 1  # without the behavior policy
         usable = [i for i in range(count) if math.isfinite(self.values[i])]
@@ -207,7 +221,7 @@ class Contrasts:
         leader = max(usable, key=lambda i: self.values[i], default=None)
         rows: list[tuple[Any, ...]] = []
         for p in range(count):
-            row = (self.names[p], label, float(self.values[p]))
+            row = (self.names[p], self.estimator, float(self.values[p]))
             if leader is None or p not in usable:
                 rows.append((*row, math.nan, math.nan, math.nan, None))
                 continue

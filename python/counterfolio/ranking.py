@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import polars as pl
 from counterfolio import _core
 from counterfolio.arguments import one_of
 from counterfolio.exceptions import InvalidArgumentError
+from counterfolio.text import suggest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -19,6 +21,25 @@ if TYPE_CHECKING:
 #: Column of `Evaluation.estimates` that each score ranks by.
 SCORES = {"value": "value", "lower": "ci_low"}
 RANKS = ("rank_low", "rank_high")
+
+
+def places_of(among: Sequence[str] | None, policies: Sequence[str]) -> NDArray[np.int64]:
+    """Find the places of the policies to choose from, in the order given to `evaluate`.
+
+    Raises
+    ------
+    InvalidArgumentError
+        If `among` is no list of names, or names a policy that was not evaluated.
+    """
+    names = policies if among is None else among
+    if isinstance(names, str) or not isinstance(names, Sequence) or not names:
+        text = f"among must be names of policies, not {among!r}"
+        raise InvalidArgumentError(text)
+    for name in names:
+        if name not in policies:
+            text = f"among: policy {name!r} was not evaluated; {suggest(name, policies)}"
+            raise InvalidArgumentError(text)
+    return np.array([i for i, p in enumerate(policies) if p in names], dtype=np.int64)
 
 
 def scores_of(rows: pl.DataFrame, score: str, alternative: str) -> pl.Series:
