@@ -23,11 +23,23 @@ if TYPE_CHECKING:
 ROUNDING = 1e-6
 #: Draws behind a critical value of several contrasts together; the same ones each time.
 DRAWS = 20_000
+#: Normal quantile of 80 % power.
+Z_POWER = 0.8416
 
 
 def is_rounding(a: float, b: float, error: float) -> bool:
     """Whether the difference of two values is only rounding, for all that its error says."""
     return max(abs(a - b), error) <= ROUNDING * max(abs(a), abs(b))
+
+
+def needed_episodes(difference: float, error: float, settings: Mapping[str, Any]) -> int | None:
+    """Say how many episodes logged alike tell a difference from 0, two-sided, with 80 % power."""
+    n, level = settings["n_episodes"], settings["confidence_level"]
+    _, (z_test,) = _core.intervals([0.0], [1.0], "normal", n - 1, level, "two-sided")
+    if difference == 0 or not math.isfinite(difference) or not math.isfinite(error):
+        return None
+    size = n * ((z_test + Z_POWER) * error / difference) ** 2
+    return int(float(f"{max(size, 1):.2g}")) if size < 1e15 else None
 
 
 class Contrasts:

@@ -20,6 +20,7 @@ from counterfolio.policies import BEHAVIOR
 from counterfolio.portfolio import Portfolio, Replicates, portfolio
 from counterfolio.ranking import places_of, ranking
 from counterfolio.sources import take
+from counterfolio.summary import verdict_of
 from counterfolio.text import html_table, text_table, wrap
 
 if TYPE_CHECKING:
@@ -315,8 +316,7 @@ class Evaluation:
         """Look up verdicts; null where the log is gone and none was given before."""
         if self._source is None and "diagnostics" not in vars(self):
             return [None for _ in policies]
-        table = self.diagnostics.table
-        known = dict(zip(table["policy"], table["verdict"], strict=True))
+        known = verdict_of(self)
         return [known[p] for p in policies]
 
     def to_html(
