@@ -12,6 +12,7 @@ import oracle
 import polars as pl
 import pytest
 import selection_oracle
+from counterfolio.contrasts import needed_episodes
 from test_against_oracle import columns_of, random_log
 
 GAMMA = 0.9
@@ -368,3 +369,13 @@ def test_the_leader_stays_at_any_level():
     log = cf.LoggedData.from_frame(data, propensity="p")
     table = cf.evaluate(log, policies, "tis", confidence_level=0.05).contenders()
     assert table["contender"][0] is True
+
+
+def test_needed_episodes():
+    settings = {"n_episodes": 1000, "confidence_level": 0.95}
+    # 1000 (2.8016 / 2)^2, two digits
+    assert needed_episodes(1.0, 0.5, settings) == 2000
+    assert needed_episodes(-1.0, 0.5, settings) == 2000
+    assert needed_episodes(0.0, 0.5, settings) is None
+    assert needed_episodes(1.0, float("nan"), settings) is None
+    assert needed_episodes(1.0, 0.5, {**settings, "confidence_level": 0.99}) == 2900

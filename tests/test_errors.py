@@ -281,6 +281,7 @@ ARGUMENT_CASES = [
         for value in (0, -1, 1.5, "two")
     ),
     Case("unknown interval", ARGUMENT, ["interval", '"normal"'], lambda: run(interval="norml")),
+    Case("interval in a list", ARGUMENT, ["unknown interval"], lambda: run(interval=["t"])),
     Case(
         "unknown alternative",
         ARGUMENT,

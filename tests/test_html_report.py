@@ -12,7 +12,6 @@ from html.parser import HTMLParser
 import counterfolio as cf
 import numpy as np
 import pytest
-from counterfolio.summary import needed_episodes
 
 SECTIONS = [
     "summary",
@@ -335,17 +334,6 @@ def test_arguments_are_checked_before_anything_is_written(tmp_path):
     with pytest.raises(cf.InvalidArgumentError, match=r"the folder .* does not exist"):
         evaluation.to_html(tmp_path / "nowhere" / "no.html")
     assert list(tmp_path.iterdir()) == []
-
-
-def test_needed_episodes():
-    evaluation = cf.evaluate(*world(n=1000), ["sntis"])
-    # 1000 (2.8016 / 2)^2, two digits
-    assert needed_episodes(evaluation, 1.0, 0.5) == 2000
-    assert needed_episodes(evaluation, -1.0, 0.5) == 2000
-    assert needed_episodes(evaluation, 0.0, 0.5) is None
-    assert needed_episodes(evaluation, 1.0, float("nan")) is None
-    surer = cf.evaluate(*world(n=1000), ["sntis"], confidence_level=0.99)
-    assert needed_episodes(surer, 1.0, 0.5) == 2900
 
 
 def test_one_side_left_open_does_not_change_what_is_told_apart(tmp_path):

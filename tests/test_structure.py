@@ -24,10 +24,11 @@ DOOR_IN, DOOR_OUT = "arrow", "enter.rs"
 #: Each row may import from the rows before it, and from no other.
 ORDER = [
     {"_core"},
-    {"exceptions", "text", "progress", "arguments"},
+    {"exceptions", "text", "progress"},
+    {"arguments"},
     {"sources", "dense", "files", "estimators", "formats"},
-    {"reading"},
-    {"findings", "episodes"},
+    {"reading", "episodes"},
+    {"roles", "findings"},
     {"calibration", "segments"},
     {"rows"},
     {"validation"},
@@ -42,6 +43,7 @@ ORDER = [
     {"summary", "assumptions"},
     {"assessment"},
     {"report"},
+    {"evaluated", "evaluation_files"},
     {"evaluation"},
     {"estimation"},
     {"__init__"},

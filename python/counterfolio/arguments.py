@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TypeGuard
+from typing import TYPE_CHECKING, TypeGuard
 
 import numpy as np
+
+from counterfolio.exceptions import InvalidArgumentError
+from counterfolio.text import suggest
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
 
 
 def is_number(value: object) -> TypeGuard[float]:
@@ -15,3 +21,17 @@ def is_number(value: object) -> TypeGuard[float]:
 def is_whole(value: object) -> TypeGuard[int]:
     """Whether it is a whole number; True and False are none."""
     return isinstance(value, int | np.integer) and not isinstance(value, bool)
+
+
+def one_of(what: str, value: object, known: Collection[str]) -> str:
+    """Take one of some names.
+
+    Raises
+    ------
+    InvalidArgumentError
+        If it is none of them.
+    """
+    if not isinstance(value, str) or value not in known:
+        text = f"unknown {what} {value!r}; {suggest(value, known)}"
+        raise InvalidArgumentError(text)
+    return value

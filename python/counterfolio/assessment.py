@@ -14,7 +14,7 @@ from counterfolio import _core
 from counterfolio.arguments import is_number, is_whole
 from counterfolio.exceptions import InvalidArgumentError
 from counterfolio.policies import BEHAVIOR
-from counterfolio.selection import check_ranking, optional_number
+from counterfolio.selection import check_ranking, check_safety
 from counterfolio.text import Column, html_table, number, suggest, text_table, wrap
 
 if TYPE_CHECKING:
@@ -138,11 +138,7 @@ def assess(
     """
     _check_evaluation(evaluation)
     check_ranking(ddof, ties)
-    if safety_threshold is not None and relative_safety is not None:
-        text = "safety_threshold and relative_safety are two criteria: give one of them"
-        raise InvalidArgumentError(text)
-    safety_threshold = optional_number(safety_threshold, "safety_threshold")
-    relative_safety = optional_number(relative_safety, "relative_safety")
+    safety_threshold, relative_safety = check_safety(safety_threshold, relative_safety)
     policies = evaluation.policies
     k = min(3, len(policies)) if k is None else k
     if not is_whole(k) or not 1 <= k <= len(policies):

@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
-from counterfolio.dense import blocks, check_dense, read_block
+from counterfolio.dense import blocks, check_dense, number_actions, read_block
 from counterfolio.exceptions import InvalidLogError
 from counterfolio.findings import Finding
-from counterfolio.sources import column_values
+from counterfolio.sources import column_label, column_values
 from counterfolio.text import cut, number, plural
 
 if TYPE_CHECKING:
@@ -67,9 +67,7 @@ class Actions:
     """
 
     def __init__(self, logged: pl.Series) -> None:
-        is_text = logged.dtype in (pl.String, pl.Categorical, pl.Enum)
-        numbers = logged.cast(pl.Categorical).to_physical() if is_text else logged
-        _, first, self.codes = np.unique(numbers.to_numpy(), return_index=True, return_inverse=True)
+        first, self.codes = number_actions(logged)
         self.labels = [str(logged[int(i)]) for i in first]
 
     @classmethod
@@ -167,7 +165,8 @@ def _too_small(
     """Find actions whose inverse propensities sum to more than the rows, by more than chance.
 
     By the capital of one who bets on it, which exceeds x on a sound log with a chance of at most
-    1 / x, however many rows there are (see rust/core/src/diagnostics.rs).
+    1 / x, however many rows there are (see
+    rust/core/src/diagnostics/wager.rs).
     """
     off = table["inverse_mean"].to_numpy()
     if not ((table["z"].to_numpy() > SUSPECT) & (off > 1 + NEGLIGIBLE)).any():
@@ -232,7 +231,7 @@ def _too_large(actions: Actions, propensity: NDArray[np.float64]) -> list[Findin
 def _against_dense(log: LoggedData) -> list[Finding]:
     """Compare how often each action was taken with the behavior policy's own probabilities."""
     name = log.roles["action_probs"]
-    label = f'column "{name}"'
+    label = column_label(name)
     dense = check_dense(label, log.column(name), log.n_rows, InvalidLogError)
     codes = log.action_codes.codes
     width = read_block(dense, slice(0, 1)).shape[1]

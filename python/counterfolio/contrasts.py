@@ -9,7 +9,9 @@ import numpy as np
 import polars as pl
 
 from counterfolio import _core
+from counterfolio.exceptions import InvalidArgumentError
 from counterfolio.intervals import Ends, from_errors, from_replicates
+from counterfolio.text import suggest
 from counterfolio.uncertainty import ANY
 
 if TYPE_CHECKING:
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
 ROUNDING = 1e-6
 #: Draws behind a critical value of several contrasts together; the same ones each time.
 DRAWS = 20_000
+#: Normal quantile of 80 % power.
+Z_POWER = 0.8416
 
 
 def is_rounding(a: float, b: float, error: float) -> bool:
@@ -28,11 +32,23 @@ def is_rounding(a: float, b: float, error: float) -> bool:
     return max(abs(a - b), error) <= ROUNDING * max(abs(a), abs(b))
 
 
+def needed_episodes(difference: float, error: float, settings: Mapping[str, Any]) -> int | None:
+    """Say how many episodes logged alike tell a difference from 0, two-sided, with 80 % power."""
+    n, level = settings["n_episodes"], settings["confidence_level"]
+    _, (z_test,) = _core.intervals([0.0], [1.0], "normal", n - 1, level, "two-sided")
+    if difference == 0 or not math.isfinite(difference) or not math.isfinite(error):
+        return None
+    size = n * ((z_test + Z_POWER) * error / difference) ** 2
+    return int(float(f"{max(size, 1):.2g}")) if size < 1e15 else None
+
+
 class Contrasts:
     """What one estimator says of the differences between policies, the behavior policy last.
 
     Parameters
     ----------
+    estimator
+        Its label.
     names
         Of the policies, and of the behavior policy.
     values, notes
@@ -49,6 +65,7 @@ class Contrasts:
 
     def __init__(
         self,
+        estimator: str,
         names: Sequence[str],
         values: Sequence[float],
         notes: Sequence[str | None],
@@ -57,6 +74,7 @@ class Contrasts:
         replicates: NDArray[np.float64] | None,
         settings: Mapping[str, Any],
     ) -> None:
+        self.estimator = estimator
         self.names, self.values, self.notes = list(names), list(values), list(notes)
         # Of a difference with itself nothing is left.
         self.variances = np.where(np.eye(len(self.values)), 0.0, variances)
@@ -68,10 +86,18 @@ class Contrasts:
         units = self.settings["n_clusters"] or self.settings["n_episodes"]
         return ("t" if self.settings["interval"] == "t" else "normal"), units - 1
 
-    def table(
-        self, pairs: Sequence[tuple[str, str]], label: str, *, simultaneous: bool
-    ) -> pl.DataFrame:
-        """Compare the first with the second of each pair; see `Evaluation.compare`."""
+    def compare(self, policy: str | None, baseline: str, *, simultaneous: bool) -> pl.DataFrame:
+        """Compare policies with a baseline; see `Evaluation.compare`."""
+        for name in (baseline, *(() if policy is None else (policy,))):
+            if name not in self.names:
+                text = f"policy {name!r} was not evaluated; {suggest(name, self.names)}"
+                raise InvalidArgumentError(text)
+        others = [name for name in self.names[:-1] if name != baseline]
+        first = others if policy is None else [policy]
+        return self._table([(name, baseline) for name in first], simultaneous=simultaneous)
+
+    def _table(self, pairs: Sequence[tuple[str, str]], *, simultaneous: bool) -> pl.DataFrame:
+        """Compare the first with the second of each pair."""
         at = [(self.names.index(a), self.names.index(b)) for a, b in pairs]
         differences, errors, same = [], [], []
         said: list[str | None] = []
@@ -96,7 +122,7 @@ class Contrasts:
             {
                 "policy": [a for a, _ in pairs],
                 "baseline": [b for _, b in pairs],
-                "estimator": [label] * len(pairs),
+                "estimator": [self.estimator] * len(pairs),
                 "difference": differences,
                 "standard_error": errors,
                 "ci_low": ends.low,
@@ -195,7 +221,7 @@ class Contrasts:
         # With its mirror image, so that no side is favoured.
         return np.concatenate([half, -half])
 
-    def contenders(self, label: str) -> pl.DataFrame:
+    def contenders(self) -> pl.DataFrame:
         """Find the policies that may be the best; see `Evaluation.contenders`."""
         count = len(self.names) - 1  # without the behavior policy
         usable = [i for i in range(count) if math.isfinite(self.values[i])]
@@ -207,7 +233,7 @@ class Contrasts:
         leader = max(usable, key=lambda i: self.values[i], default=None)
         rows: list[tuple[Any, ...]] = []
         for p in range(count):
-            row = (self.names[p], label, float(self.values[p]))
+            row = (self.names[p], self.estimator, float(self.values[p]))
             if leader is None or p not in usable:
                 rows.append((*row, math.nan, math.nan, math.nan, None))
                 continue

@@ -29,6 +29,18 @@ def blocks(rows: int) -> Iterator[slice]:
     return (slice(i, min(i + BLOCK_ROWS, rows)) for i in range(0, rows, BLOCK_ROWS))
 
 
+def number_actions(logged: pl.Series) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Give numbers to the different actions: the first row of each, and each row's number.
+
+    Text goes through its integer codes; numpy does the rest, since after a fork polars' own
+    parallel expressions would wait for threads that no longer exist.
+    """
+    is_text = logged.dtype in (pl.String, pl.Categorical, pl.Enum)
+    numbers = logged.cast(pl.Categorical).to_physical() if is_text else logged
+    _, first, of = np.unique(numbers.to_numpy(), return_index=True, return_inverse=True)
+    return first, of
+
+
 @dataclass(frozen=True)
 class ActionCodes:
     """Position of each logged action in the column order of dense arrays.
@@ -56,17 +68,11 @@ class ActionCodes:
         if labels is None and actions.dtype.is_integer():
             codes, known = actions.to_numpy(), None
         else:
-            # Text goes through its integer codes; numpy does the rest, since after a fork polars'
-            # own parallel expressions would wait for threads that no longer exist.
-            is_text = actions.dtype in (pl.String, pl.Categorical, pl.Enum)
-            numbers = actions.cast(pl.Categorical).to_physical() if is_text else actions
-            _, first, inverse = np.unique(
-                numbers.to_numpy(), return_index=True, return_inverse=True
-            )
+            first, of = number_actions(actions)
             logged = [actions[int(i)] for i in first]
             known = sorted(logged) if labels is None else list(labels)
             position = {label: i for i, label in enumerate(known)}
-            codes = np.array([position.get(label, -1) for label in logged])[inverse]
+            codes = np.array([position.get(label, -1) for label in logged])[of]
         bad = codes < 0
         if bad.any():
             row = int(bad.argmax())

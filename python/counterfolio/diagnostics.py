@@ -14,7 +14,7 @@ from counterfolio.calibration import Actions
 from counterfolio.dense import check_dense, unsupported_mass
 from counterfolio.exceptions import InvalidPolicyError
 from counterfolio.progress import progress
-from counterfolio.sources import column_values
+from counterfolio.sources import column_label, column_values
 from counterfolio.text import (
     Column,
     count,
@@ -26,7 +26,7 @@ from counterfolio.text import (
     text_table,
     wrap,
 )
-from counterfolio.verdict import Evidence, is_alarm, judge
+from counterfolio.verdict import LARGE_Z, Evidence, is_alarm, judge
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -281,7 +281,7 @@ def _details(name: str, found: Any) -> dict[str, list[dict[str, Any]]]:
         *(found[k] for k in ("n_episodes", "effective_sample_size", "mean_weight")),
         map(_known, found["z"]),
         (None if alone else _known(x) for x in found["influence_share"]),
-        (e if z > 4 else None for e, z in zip(found["evidence"], found["z"], strict=True)),
+        (e if z > LARGE_Z else None for e, z in zip(found["evidence"], found["z"], strict=True)),
         strict=True,
     )
     bins = zip(found["low"], found["high"], found["in_bin"], strict=True)
@@ -315,6 +315,6 @@ def _unsupported(
     behavior = log.roles["action_probs"]
     if behavior is None:
         return unsupported_mass(log.action_codes, probs, None), "actions that were never logged"
-    behavior = dense(behavior, f'column "{behavior}"')
+    behavior = dense(behavior, column_label(behavior))
     mass = unsupported_mass(log.action_codes, probs, behavior)
     return mass, "actions that the behavior policy never takes there"

@@ -9,29 +9,12 @@ import polars as pl
 
 from counterfolio import _core
 from counterfolio.exceptions import InvalidLogError
-from counterfolio.sources import as_column
+from counterfolio.sources import as_column, column_label
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from counterfolio.sources import Table
-
-
-def column_label(name: str) -> str:
-    """Name a column in a message."""
-    return f'column "{name}"'
-
-
-def check_lengths(table: Table, names: list[str]) -> None:
-    """Raise unless all used columns have the length of the first."""
-    expected = len(table.column(names[0]))
-    for name in names[1:]:
-        if (length := len(table.column(name))) != expected:
-            text = (
-                f'{column_label(name)} has {length} rows, but column "{names[0]}" has {expected}; '
-                "pass columns of one length"
-            )
-            raise InvalidLogError(text)
 
 
 def _encode(ids: pl.Series) -> pl.Series:
@@ -62,7 +45,7 @@ def find_episodes(
     return _core.Episodes.each_row(rows)
 
 
-def _starts(episodes: _core.Episodes) -> NDArray[np.int64]:
+def first_rows(episodes: _core.Episodes) -> NDArray[np.int64]:
     """First row of each episode."""
     lengths = episodes.lengths()
     return np.cumsum(lengths) - lengths
@@ -90,7 +73,7 @@ def check_cluster(table: Table, name: str, episodes: _core.Episodes) -> None:
             f"{label} holds floating-point numbers, which cannot name clusters; cast it to integers"
         )
         raise InvalidLogError(text)
-    off = codes != np.repeat(codes[_starts(episodes)], lengths)
+    off = codes != np.repeat(codes[first_rows(episodes)], lengths)
     if off.any():
         row = int(off.argmax())
         text = (
@@ -103,7 +86,7 @@ def check_cluster(table: Table, name: str, episodes: _core.Episodes) -> None:
 def number_clusters(cluster: pl.Series, episodes: _core.Episodes) -> tuple[NDArray[np.uint32], int]:
     """Give clusters numbers in the order in which they first appear."""
     _, first, of = np.unique(
-        _codes(cluster.gather(_starts(episodes))), return_index=True, return_inverse=True
+        _codes(cluster.gather(first_rows(episodes))), return_index=True, return_inverse=True
     )
     place = np.empty(len(first), dtype=np.uint32)
     place[np.argsort(first)] = np.arange(len(first), dtype=np.uint32)
@@ -118,7 +101,7 @@ def ids_of(table: Table, name: str, episodes: _core.Episodes) -> _core.Column | 
     series = table.series(name)
     if series.dtype.is_integer():  # categories of integers
         return as_column(name, series)
-    return _hashes(series.gather(_starts(episodes)))
+    return _hashes(series.gather(first_rows(episodes)))
 
 
 def draw_hashes(ids: Any) -> tuple[_core.Column | NDArray[np.uint64], int]:

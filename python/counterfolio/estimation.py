@@ -14,7 +14,8 @@ from counterfolio import _core
 from counterfolio import estimators as registry
 from counterfolio.arguments import is_number, is_whole
 from counterfolio.display import ON_POLICY
-from counterfolio.evaluation import Evaluation, Source
+from counterfolio.evaluated import Evaluated
+from counterfolio.evaluation import Evaluation
 from counterfolio.exceptions import InvalidArgumentError, InvalidLogError, InvalidPolicyError
 from counterfolio.intervals import Bounds, Ends, from_errors, from_replicates
 from counterfolio.log import LoggedData
@@ -212,7 +213,7 @@ def evaluate(
         replicates=replicates,
         behavior_replicates=behavior,
         accelerations=None if accelerations is None else accelerations.reshape(shape),
-        _source=Source(log, described, {name: prob for name, prob, _, _ in inputs}),
+        _source=Evaluated(log, described, {name: prob for name, prob, _, _ in inputs}),
     )
     ends = _ends(evaluation, found, inputs, options)
     estimates = _table(evaluation, found, ends)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from counterfolio import _core
+from counterfolio.arguments import one_of
 from counterfolio.exceptions import InvalidArgumentError
 from counterfolio.text import suggest
 
@@ -17,6 +18,8 @@ _CANONICAL = {name: name for name in REGISTRY} | {
 WEIGHTED_DEFAULT = ("tis", "pdis", "sntis", "snpdis")
 #: Evaluated as well when every policy comes with q and v.
 MODEL_DEFAULT = ("dm", "dr", "sndr")
+#: Leads a report when none is named: a model where there is one, then the smaller spread.
+HEADLINE = ("sndr", "snpdis", "sntis", "dr", "pdis", "tis", "dm")
 
 
 def canonical(name: object) -> str:
@@ -27,10 +30,7 @@ def canonical(name: object) -> str:
     InvalidArgumentError
         If there is no such estimator.
     """
-    if not isinstance(name, str) or name not in _CANONICAL:
-        text = f"unknown estimator {name!r}; {suggest(name, _CANONICAL)}"
-        raise InvalidArgumentError(text)
-    return _CANONICAL[name]
+    return _CANONICAL[one_of("estimator", name, _CANONICAL)]
 
 
 def resolve(estimators: object) -> list[str]:
@@ -56,3 +56,23 @@ def resolve(estimators: object) -> list[str]:
             text = f'estimators {given} are all "{name}"; name it once'
             raise InvalidArgumentError(text)
     return names
+
+
+def evaluated(estimator: object, evaluated: Sequence[str]) -> str:
+    """Resolve the name of one of those that were evaluated; None where it is the only one.
+
+    Raises
+    ------
+    InvalidArgumentError
+        If there are several and none is named, or it was not evaluated.
+    """
+    if estimator is None:
+        if len(evaluated) > 1:
+            text = f"several estimators were evaluated; name one: {suggest('', evaluated)}"
+            raise InvalidArgumentError(text)
+        return evaluated[0]
+    name = canonical(estimator)
+    if name not in evaluated:
+        text = f'estimator "{name}" was not evaluated; {suggest(name, evaluated)}'
+        raise InvalidArgumentError(text)
+    return name

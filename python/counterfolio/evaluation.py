@@ -2,53 +2,36 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
 from copy import deepcopy
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import polars as pl
 
-from counterfolio import _core
 from counterfolio import estimators as registry
 from counterfolio.contrasts import Contrasts
-from counterfolio.diagnostics import Diagnostics, diagnose
 from counterfolio.display import caption, layout
+from counterfolio.evaluation_files import read_evaluation, write_evaluation
 from counterfolio.exceptions import InvalidArgumentError
-from counterfolio.files import METADATA_KEY, check_folder, check_path, write_parquet, write_text
+from counterfolio.files import check_folder, check_path, write_text
 from counterfolio.policies import BEHAVIOR
 from counterfolio.portfolio import Portfolio, Replicates, portfolio
-from counterfolio.ranking import ranking
-from counterfolio.sources import column_values, take
-from counterfolio.text import html_table, suggest, text_table, wrap
-from counterfolio.validation import LogReport
+from counterfolio.ranking import places_of, ranking
+from counterfolio.sources import take
+from counterfolio.summary import verdict_of
+from counterfolio.text import html_table, text_table, wrap
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
 
-    from counterfolio.log import LoggedData
-    from counterfolio.policies import PolicyColumns
-
-#: Column of a saved evaluation that holds the replicates.
-REPLICATES = "replicates"
-#: Leads a report when none is named: a model where there is one, then the smaller spread.
-HEADLINE = ("sndr", "snpdis", "sntis", "dr", "pdis", "tis", "dm")
-
-
-@dataclass(frozen=True, eq=False)
-class Source:
-    """What was evaluated, for what is computed only when asked for."""
-
-    log: LoggedData
-    policies: Mapping[str, PolicyColumns]
-    #: pi(a_t|s_t) as the core reads it; None for a policy that was evaluated without weights.
-    probs: Mapping[str, _core.Column | None]
+    from counterfolio.diagnostics import Diagnostics
+    from counterfolio.evaluated import Evaluated
+    from counterfolio.validation import LogReport
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -81,7 +64,7 @@ class Evaluation:
     replicates: NDArray[np.float64] | None = None
     behavior_replicates: NDArray[np.float64] | None = None
     accelerations: NDArray[np.float64] | None = None
-    _source: Source | None = None
+    _source: Evaluated | None = None
 
     @cached_property
     def diagnostics(self) -> Diagnostics:
@@ -94,11 +77,7 @@ class Evaluation:
         InvalidArgumentError
             If the log is gone: a pickle keeps diagnostics only where they were computed before.
         """
-        source = self._need_source("diagnostics")
-        settings = self.settings
-        return diagnose(
-            source.log, source.policies, source.probs, settings["gamma"], settings["num_threads"]
-        )
+        return self._need_source("diagnostics").diagnose(self.settings)
 
     @cached_property
     def log_report(self) -> LogReport:
@@ -109,11 +88,9 @@ class Evaluation:
         InvalidArgumentError
             As for `diagnostics`.
         """
-        source = self._need_source("log_report")
-        probs = {n: column_values(p) for n, p in source.probs.items() if p is not None}
-        return source.log.inspect(policies=probs)
+        return self._need_source("log_report").log_report()
 
-    def _need_source(self, what: str) -> Source:
+    def _need_source(self, what: str) -> Evaluated:
         if self._source is None:
             text = (
                 f"{what} needs the log, which this evaluation no longer holds; ask for {what} "
@@ -130,15 +107,8 @@ class Evaluation:
         return replace(self)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Evaluation:
-        return replace(
-            self,
-            estimates=self.estimates.clone(),
-            settings=deepcopy(self.settings, memo),
-            variances=self.variances.copy(),
-            replicates=deepcopy(self.replicates, memo),
-            behavior_replicates=deepcopy(self.behavior_replicates, memo),
-            accelerations=deepcopy(self.accelerations, memo),
-        )
+        own = [field.name for field in fields(self) if field.name != "_source"]
+        return replace(self, **{name: deepcopy(getattr(self, name), memo) for name in own})
 
     @property
     def policies(self) -> list[str]:
@@ -151,18 +121,7 @@ class Evaluation:
         return list(self.settings["estimators"])
 
     def _estimator(self, estimator: str | None) -> str:
-        if estimator is None:
-            if len(self.estimators) > 1:
-                text = (
-                    f"several estimators were evaluated; name one: {suggest('', self.estimators)}"
-                )
-                raise InvalidArgumentError(text)
-            return self.estimators[0]
-        name = registry.canonical(estimator)
-        if name not in self.estimators:
-            text = f'estimator "{name}" was not evaluated; {suggest(name, self.estimators)}'
-            raise InvalidArgumentError(text)
-        return name
+        return registry.evaluated(estimator, self.estimators)
 
     def rows(self, estimator: str | None = None) -> pl.DataFrame:
         """Rows of `estimates` for one estimator, in the order of the policies.
@@ -233,21 +192,15 @@ class Evaluation:
             If a policy or estimator was not evaluated.
         """
         label = self._estimator(estimator)
-        known = [*self.policies, BEHAVIOR]
-        for name in (baseline, *(() if policy is None else (policy,))):
-            if name not in known:
-                text = f"policy {name!r} was not evaluated; {suggest(name, known)}"
-                raise InvalidArgumentError(text)
-        first = [policy] if policy is not None else [p for p in self.policies if p != baseline]
-        pairs = [(name, baseline) for name in first]
-        return self._contrasts(label).table(pairs, label, simultaneous=simultaneous)
+        return self._contrasts(label).compare(policy, baseline, simultaneous=simultaneous)
 
     def _contrasts(self, label: str, among: Sequence[str] | None = None) -> Contrasts:
-        which = self._among(among)
+        which = places_of(among, self.policies)
         rows, kept = take(self.rows(label), which), [*which, -1]
         drawn = self._replicates(label, which)
         e = self.estimators.index(label)
         return Contrasts(
+            label,
             [*rows["policy"], BEHAVIOR],
             [*rows["value"], self.behavior_value],
             [*rows["note"], self.estimates["note"][-1]],
@@ -256,18 +209,6 @@ class Evaluation:
             None if drawn is None else np.column_stack([drawn.values, drawn.behavior]),
             self.settings,
         )
-
-    def _among(self, among: Sequence[str] | None) -> NDArray[np.int64]:
-        """Places of the policies to choose from, in the order given to `evaluate`."""
-        names = self.policies if among is None else among
-        if isinstance(names, str) or not isinstance(names, Sequence) or not names:
-            text = f"among must be names of policies, not {among!r}"
-            raise InvalidArgumentError(text)
-        for name in names:
-            if name not in self.policies:
-                text = f"among: policy {name!r} was not evaluated; {suggest(name, self.policies)}"
-                raise InvalidArgumentError(text)
-        return np.array([i for i, p in enumerate(self.policies) if p in names], dtype=np.int64)
 
     def _replicates(self, label: str, which: NDArray[np.int64]) -> Replicates | None:
         if self.replicates is None or self.behavior_replicates is None:
@@ -301,7 +242,7 @@ class Evaluation:
             (null where the estimate is undefined).
         """
         label = self._estimator(estimator)
-        return self._contrasts(label, among).contenders(label)
+        return self._contrasts(label, among).contenders()
 
     def ranking(
         self,
@@ -328,7 +269,7 @@ class Evaluation:
             (an interval of the rank at the confidence level), p_top_1 .. p_top_P (the share of
             replicates in which it is among the top k).
         """
-        label, which = self._estimator(estimator), self._among(among)
+        label, which = self._estimator(estimator), places_of(among, self.policies)
         drawn = self._replicates(label, which)
         values = None if drawn is None else drawn.values
         return ranking(take(self.rows(label), which), score, values, self.settings)
@@ -355,7 +296,7 @@ class Evaluation:
         InvalidArgumentError
             If k is out of range, an argument names nothing, or one of the top k is undefined.
         """
-        label, which = self._estimator(estimator), self._among(among)
+        label, which = self._estimator(estimator), places_of(among, self.policies)
         rows = take(self.rows(label), which)
         rows = rows.with_columns(pl.Series("verdict", self._verdicts(rows["policy"]), pl.String))
         variances = self.variances[self.estimators.index(label)]
@@ -375,8 +316,7 @@ class Evaluation:
         """Look up verdicts; null where the log is gone and none was given before."""
         if self._source is None and "diagnostics" not in vars(self):
             return [None for _ in policies]
-        table = self.diagnostics.table
-        known = dict(zip(table["policy"], table["verdict"], strict=True))
+        known = verdict_of(self)
         return [known[p] for p in policies]
 
     def to_html(
@@ -423,26 +363,14 @@ class Evaluation:
         write_text(text, target)
 
     def _headline(self) -> str:
-        return min(self.estimators, key=HEADLINE.index)
+        return min(self.estimators, key=registry.HEADLINE.index)
 
     def to_parquet(self, path: str | Path) -> None:
         """Write the estimates with settings, variances, diagnostics and the log's report.
 
         The file appears whole or not at all; what was not computed yet is computed for it.
         """
-        metadata = {
-            "settings": self.settings,
-            "variances": self.variances.tolist(),
-            "accelerations": None if self.accelerations is None else self.accelerations.tolist(),
-            "diagnostics": self.diagnostics.to_dict(),
-            "log_report": self.log_report.to_dict(),
-        }
-        frame = self.estimates
-        if self.replicates is not None and self.behavior_replicates is not None:
-            # A list to a row, as the estimates stand.
-            rows = [*self.replicates.reshape(len(self.replicates), -1).T, self.behavior_replicates]
-            frame = frame.with_columns(pl.Series(REPLICATES, rows, pl.List(pl.Float64)))
-        write_parquet(frame, path, metadata)
+        write_evaluation(self, path)
 
     @classmethod
     def from_parquet(cls, path: str | Path) -> Evaluation:
@@ -453,37 +381,9 @@ class Evaluation:
         InvalidArgumentError
             If the file is not one that `to_parquet` wrote.
         """
-        path = check_path(path)
-        try:
-            frame = pl.read_parquet(path)
-            metadata = json.loads(pl.read_parquet_metadata(path).get(METADATA_KEY, "{}"))
-        except (OSError, pl.exceptions.PolarsError) as error:
-            text = f'"{path}" cannot be read as Parquet: {error}'
-            raise InvalidArgumentError(text) from error
-        if "log_report" not in metadata:
-            text = f'"{path}" does not hold an Evaluation; pass a file that to_parquet wrote'
-            raise InvalidArgumentError(text)
-        replicates = behavior = None
-        if REPLICATES in frame.columns:
-            drawn = frame[REPLICATES].explode().to_numpy().reshape(len(frame), -1).T
-            shape = (len(metadata["settings"]["policies"]), len(metadata["settings"]["estimators"]))
-            replicates, behavior = drawn[:, :-1].reshape(len(drawn), *shape), drawn[:, -1].copy()
-            frame = frame.drop(REPLICATES)
-        accelerations = metadata["accelerations"]
-        evaluation = cls(
-            estimates=frame,
-            settings=metadata["settings"],
-            variances=np.array(metadata["variances"], dtype=np.float64),
-            replicates=replicates,
-            behavior_replicates=behavior,
-            accelerations=None
-            if accelerations is None
-            else np.array(accelerations, dtype=np.float64),
-        )
-        vars(evaluation).update(
-            diagnostics=Diagnostics.from_dict(metadata["diagnostics"]),
-            log_report=LogReport.from_dict(metadata["log_report"]),
-        )
+        held, computed = read_evaluation(path)
+        evaluation = cls(**held)
+        vars(evaluation).update(computed)
         return evaluation
 
     @property

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from counterfolio import _core
-from counterfolio.sources import column_values
+from counterfolio.episodes import first_rows
+from counterfolio.sources import column_label, column_values
 from counterfolio.text import number, plural
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ class Summary:
 
 def summarise(column: _core.Column, name: str) -> Summary:
     """Summarise a column of finite numbers; a single row has no standard deviation."""
-    low, high, mean, std, ones, zeros = _core.summarise_column(column, f'column "{name}"')
+    low, high, mean, std, ones, zeros = _core.summarise_column(column, column_label(name))
     return Summary(name, low, high, mean, None if std != std else std, ones, zeros)
 
 
@@ -205,8 +206,8 @@ def _start_findings(log: LoggedData, gaps: int) -> list[Finding]:
     column = log.plain_column(name)
     if column is None or not column.dtype.is_numeric():
         return []
-    lengths = log._episodes.lengths()
-    starts = column.to_numpy()[np.cumsum(lengths) - lengths]
+    rows = first_rows(log._episodes)
+    starts = column.to_numpy()[rows]
     values, counts = np.unique(starts, return_counts=True)
     usual = values[0]
     late = int(counts[1:].sum())
@@ -216,7 +217,7 @@ def _start_findings(log: LoggedData, gaps: int) -> list[Finding]:
         Finding(
             "warning",
             f'{plural(late, "episode")} of {len(starts):,} begin later than at "{name}" = '
-            f"{usual:g}, first at row {int((np.cumsum(lengths) - lengths)[starts != usual][0])}",
+            f"{usual:g}, first at row {int(rows[starts != usual][0])}",
             "if their first steps are missing, so are factors of their weights, and rewards are "
             "discounted too little: log whole episodes, or leave these out",
         )

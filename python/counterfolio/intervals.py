@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from counterfolio import _core
+from counterfolio.episodes import first_rows
 from counterfolio.exceptions import InvalidArgumentError
 from counterfolio.text import number, plural
 
@@ -205,7 +206,7 @@ class Bounds:
         if not wrong.any():
             return
         episode = int(wrong.argmax())
-        row = int(self.log._episodes.lengths()[:episode].sum())
+        row = int(first_rows(self.log._episodes)[episode])
         text = (
             f"{what}: {int(wrong.sum()):,} of {plural(len(wrong), 'episode')}, first the one that "
             f"begins at row {row} ({number(float(values[episode]), 6)})"

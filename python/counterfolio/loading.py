@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Unpack
 import polars as pl
 
 from counterfolio.files import METADATA_KEY, check_path
-from counterfolio.log import LoggedData, Roles, rebuild
+from counterfolio.log import LoggedData, rebuild
 from counterfolio.reading import read_table
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from counterfolio.roles import Roles
 
 
 def read_parquet(source: str | Path, **roles: Unpack[Roles]) -> LoggedData:

@@ -2,64 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal, TypedDict
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import polars as pl
 
-from counterfolio import _core
-from counterfolio.dense import (
-    SUM_TOLERANCE,
-    ActionCodes,
-    check_dense,
-    check_labels,
-    gather,
-)
-from counterfolio.episodes import (
-    check_cluster,
-    check_lengths,
-    column_label,
-    find_episodes,
-    ids_of,
-    number_clusters,
-)
-from counterfolio.exceptions import (
-    InvalidArgumentError,
-    InvalidLogError,
-    InvalidPolicyError,
-    MissingExtraError,
-)
+from counterfolio.arguments import one_of
+from counterfolio.dense import SUM_TOLERANCE, ActionCodes, check_dense, check_labels, gather
+from counterfolio.episodes import ids_of, number_clusters
+from counterfolio.exceptions import InvalidArgumentError, InvalidLogError, MissingExtraError
 from counterfolio.files import write_parquet
-from counterfolio.sources import Frame, Table, as_column, open_table
-from counterfolio.text import plural, suggest
+from counterfolio.roles import ACTION_TYPES, check_columns, check_propensity, state_names
+from counterfolio.sources import Frame, Table, as_column, column_label, open_table
+from counterfolio.text import plural
 from counterfolio.validation import LogReport, report
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
 
-ACTION_TYPES = ("discrete", "continuous")
-
-
-class Roles(TypedDict, total=False):
-    """Which column plays which part: the keywords of `LoggedData.from_frame`."""
-
-    action: str
-    reward: str
-    propensity: str | None
-    episode_id: str | None
-    timestep: str | None
-    state: str | Sequence[str] | None
-    terminated: str | None
-    truncated: str | None
-    cluster: str | None
-    actions: Sequence[Any] | None
-    action_type: Literal["discrete", "continuous"]
-    action_probs: str | None
+    from counterfolio import _core
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -151,59 +117,32 @@ class LoggedData:
         InvalidArgumentError
             If an argument names nothing.
         """
-        if action_type not in ACTION_TYPES:
-            text = f"unknown action_type {action_type!r}; {suggest(action_type, ACTION_TYPES)}"
-            raise InvalidArgumentError(text)
+        one_of("action_type", action_type, ACTION_TYPES)
         labels = check_labels(actions)
         table = open_table(frame)
         if action_probs is not None and not isinstance(action_probs, str):
             table = table.with_column("action_probs", action_probs)
             action_probs = "action_probs"
-        states = _names(state)
-        named = (action, reward, propensity, episode_id, timestep, terminated, truncated, cluster)
-        for name in (*(n for n in (*named, action_probs) if n is not None), *states):
-            table.check(name)
-        check_lengths(table, [n for n in (reward, action, *named[2:], *states) if n is not None])
-        rewards = table.column(reward)
-        if len(rewards) == 0:
-            text = f'the log is empty: column "{reward}" has no rows'
-            raise InvalidLogError(text)
-        _core.check_column(rewards, "amount", column_label(reward))
-        _core.check_present(table.column(action), column_label(action))
-        propensities = None
-        if propensity is not None:
-            propensities = table.column(propensity)
-            rule = "propensity" if action_type == "discrete" else "propensity density"
-            _core.check_column(propensities, rule, column_label(propensity))
-        flags = [name for name in (terminated, truncated) if name is not None]
-        for name in flags:
-            _core.check_column(table.column(name), "flag", column_label(name))
-        episodes = find_episodes(table, len(rewards), episode_id, flags)
-        facts = {
-            name: episodes.check_ends(table.column(name), column_label(name)) for name in flags
+        roles = {
+            "action": action,
+            "reward": reward,
+            "propensity": propensity,
+            "episode_id": episode_id,
+            "timestep": timestep,
+            "state": state_names(state) or None,
+            "terminated": terminated,
+            "truncated": truncated,
+            "cluster": cluster,
+            "actions": labels,
+            "action_type": action_type,
+            "action_probs": action_probs,
         }
-        if timestep is not None:
-            facts["gaps"] = episodes.check_timesteps(table.column(timestep), column_label(timestep))
-        if cluster is not None:
-            check_cluster(table, cluster, episodes)
+        episodes, propensities, facts = check_columns(table, roles)
         log = cls(
             _table=table,
             _episodes=episodes,
             _propensity=propensities,
-            roles={
-                "action": action,
-                "reward": reward,
-                "propensity": propensity,
-                "episode_id": episode_id,
-                "timestep": timestep,
-                "state": states or None,
-                "terminated": terminated,
-                "truncated": truncated,
-                "cluster": cluster,
-                "actions": labels,
-                "action_type": action_type,
-                "action_probs": action_probs,
-            },
+            roles=roles,
             propensity_source=None if propensities is None else "logged",
             _facts=facts,
         )
@@ -219,7 +158,7 @@ class LoggedData:
         found = gather(self.action_codes, dense, label, InvalidLogError)
         if self._propensity is None:
             column = as_column("propensity", found)
-            _core.check_column(column, "propensity", f"{label} of the logged action")
+            check_propensity(column, f"{label} of the logged action", "discrete")
             return replace(self, _propensity=column, propensity_source="logged")
         logged = pl.DataFrame(self._propensity).to_series().to_numpy()
         off = np.abs(found - logged) > SUM_TOLERANCE
@@ -296,31 +235,7 @@ class LoggedData:
         """
         for name in (*(segments or ()), *(() if time is None else (time,))):
             self._table.check(name)
-        probs = {name: self._probs(name, policy) for name, policy in (policies or {}).items()}
-        return report(self, probs, segments, time)
-
-    def _probs(self, name: str, policy: object) -> NDArray[np.float64]:
-        """Take pi(a_t|s_t) of a policy that is a column or an array, checked."""
-        what = f'policy "{name}"'
-        label = what
-        if isinstance(policy, str):
-            label = f'{what}: column "{policy}"'
-            policy = self._table.series(policy)
-        values = np.asarray(policy)
-        if values.ndim == 2 and values.dtype.kind in "fiub":
-            dense = check_dense(what, values, self.n_rows, InvalidPolicyError)
-            return gather(self.action_codes, dense, what, InvalidPolicyError)
-        if values.shape != (self.n_rows,) or values.dtype.kind not in "fiub":
-            text = (
-                f"{label} holds {values.dtype} of shape {values.shape}; pass one probability for "
-                f"each of {self.n_rows} rows, or evaluate it and see evaluation.log_report"
-            )
-            raise InvalidPolicyError(text)
-        discrete = self.roles["action_type"] == "discrete"
-        rule = "probability" if discrete else "density"
-        column = as_column(name, policy if isinstance(policy, pl.Series) else values)
-        _core.check_column(column, rule, label)
-        return values.astype(np.float64, copy=False)
+        return report(self, policies or {}, segments, time)
 
     @property
     def used(self) -> set[str]:
@@ -375,13 +290,11 @@ class LoggedData:
         InvalidLogError
             If a value is missing, 0, negative or above 1, or the length differs.
         """
-        column = as_column("propensity", propensity)
+        column, label = as_column("propensity", propensity), column_label("propensity")
         if len(column) != self.n_rows:
-            text = f'column "propensity" has {len(column)} rows, but the log has {self.n_rows}'
+            text = f"{label} has {len(column)} rows, but the log has {self.n_rows}"
             raise InvalidLogError(text)
-        discrete = self.roles["action_type"] == "discrete"
-        rule = "propensity" if discrete else "propensity density"
-        _core.check_column(column, rule, column_label("propensity"))
+        check_propensity(column, label, self.roles["action_type"])
         return replace(
             self,
             _table=self._table.with_column("propensity", column),
@@ -428,16 +341,6 @@ class LoggedData:
 
     def _repr_html_(self) -> str:
         return self.report._repr_html_()
-
-
-def _names(state: object) -> list[Any]:
-    """List the state columns that were named."""
-    if state is None or isinstance(state, str):
-        return [] if state is None else [state]
-    if not isinstance(state, Sequence):
-        text = f"state must be the name of a column or a list of names, not {state!r}"
-        raise InvalidLogError(text)
-    return list(state)
 
 
 def rebuild(

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
 
 from counterfolio import _core
+from counterfolio.arguments import one_of
 from counterfolio.exceptions import InvalidArgumentError
 from counterfolio.text import suggest
 
@@ -21,6 +23,25 @@ SCORES = {"value": "value", "lower": "ci_low"}
 RANKS = ("rank_low", "rank_high")
 
 
+def places_of(among: Sequence[str] | None, policies: Sequence[str]) -> NDArray[np.int64]:
+    """Find the places of the policies to choose from, in the order given to `evaluate`.
+
+    Raises
+    ------
+    InvalidArgumentError
+        If `among` is no list of names, or names a policy that was not evaluated.
+    """
+    names = policies if among is None else among
+    if isinstance(names, str) or not isinstance(names, Sequence) or not names:
+        text = f"among must be names of policies, not {among!r}"
+        raise InvalidArgumentError(text)
+    for name in names:
+        if name not in policies:
+            text = f"among: policy {name!r} was not evaluated; {suggest(name, policies)}"
+            raise InvalidArgumentError(text)
+    return np.array([i for i, p in enumerate(policies) if p in names], dtype=np.int64)
+
+
 def scores_of(rows: pl.DataFrame, score: str, alternative: str) -> pl.Series:
     """Take what policies are ranked by.
 
@@ -29,16 +50,14 @@ def scores_of(rows: pl.DataFrame, score: str, alternative: str) -> pl.Series:
     InvalidArgumentError
         If there is no such score, or intervals have no lower end.
     """
-    if not isinstance(score, str) or score not in SCORES:
-        text = f"unknown score {score!r}; {suggest(score, SCORES)}"
-        raise InvalidArgumentError(text)
+    column = SCORES[one_of("score", score, SCORES)]
     if score == "lower" and alternative == "less":
         text = (
             'score="lower" ranks by the lower end of the intervals, which alternative="less" '
             'leaves open; evaluate with "two-sided" or "greater"'
         )
         raise InvalidArgumentError(text)
-    return rows[SCORES[score]]
+    return rows[column]
 
 
 def ranking(

@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from counterfolio import _core
-from counterfolio.arguments import is_whole
+from counterfolio.arguments import is_whole, one_of
 from counterfolio.episodes import draw_hashes
 from counterfolio.exceptions import InvalidArgumentError
 from counterfolio.progress import progress
-from counterfolio.text import suggest
-from counterfolio.uncertainty import LARGEST_SEED, RESAMPLINGS
+from counterfolio.uncertainty import RESAMPLINGS, check_seed
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -57,17 +56,13 @@ def resample_weights(
     if not is_whole(n_resamples) or n_resamples < 1:
         text = f"n_resamples must be a whole number of 1 or more, not {n_resamples!r}"
         raise InvalidArgumentError(text)
-    if not is_whole(seed) or not 0 <= seed <= LARGEST_SEED:
-        text = f"seed must be a whole number from 0 to 2^64 - 1, not {seed!r}"
-        raise InvalidArgumentError(text)
-    if resampling not in RESAMPLINGS:
-        text = f"unknown resampling {resampling!r}; {suggest(resampling, RESAMPLINGS)}"
-        raise InvalidArgumentError(text)
+    seed = check_seed(seed)
+    one_of("resampling", resampling, RESAMPLINGS)
     if is_whole(episode_ids) and episode_ids < 1:
         text = f"episode_ids must be ids, or how many episodes there are, not {episode_ids!r}"
         raise InvalidArgumentError(text)
     ids = np.arange(episode_ids) if is_whole(episode_ids) else episode_ids
     drawn, n = draw_hashes(ids)
     with progress("resampling") as report:
-        weights = _core.resample_weights(drawn, n, int(n_resamples), int(seed), resampling, report)
+        weights = _core.resample_weights(drawn, n, int(n_resamples), seed, resampling, report)
     return weights.reshape(int(n_resamples), n)

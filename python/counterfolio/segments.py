@@ -10,8 +10,10 @@ import numpy as np
 import polars as pl
 
 from counterfolio import _core
+from counterfolio.episodes import first_rows
 from counterfolio.exceptions import InvalidLogError
 from counterfolio.findings import Finding
+from counterfolio.sources import column_label
 from counterfolio.text import cut, number
 
 if TYPE_CHECKING:
@@ -53,8 +55,7 @@ class Returns:
 
     def __init__(self, log: LoggedData) -> None:
         reward = log.column(log.roles["reward"]).cast(pl.Float64).to_numpy()
-        lengths = log._episodes.lengths()
-        self.starts = np.concatenate([[0], np.cumsum(lengths)[:-1]])
+        self.starts = first_rows(log._episodes)
         self.values = np.add.reduceat(reward, self.starts)
 
 
@@ -130,14 +131,12 @@ def _moment(moments: pl.Series | None, returns: Returns, episode: int) -> str:
 
 def _named(log: LoggedData, name: str) -> pl.Series:
     """Take a column by whose values a log is cut; raise where it cannot be."""
-    column = log.plain_column(name)
+    column, label = log.plain_column(name), column_label(name)
     if column is None:
-        text = (
-            f'column "{name}" has no single value for each of {log.n_rows:,} rows to cut the log by'
-        )
+        text = f"{label} has no single value for each of {log.n_rows:,} rows to cut the log by"
         raise InvalidLogError(text)
     if column.null_count():
-        _core.check_present(log._table.column(name), f'column "{name}"')
+        _core.check_present(log._table.column(name), label)
     return column
 
 

@@ -142,7 +142,7 @@ def sharpe_ratio_at_k(
         _number(behavior_value, "behavior_value"),
         ddof=ddof,
         ties=ties,
-        clip=optional_number(clip, "clip"),
+        clip=_optional_number(clip, "clip"),
         scope_rl=compat is not None,
     )["sharpe_ratio"]
     if size is None:
@@ -214,9 +214,7 @@ def top_k(
     [5.0, 4.0, 3.0]
     """
     check_ranking(ddof, ties)
-    if safety_threshold is not None and relative_safety is not None:
-        message = "safety_threshold and relative_safety are two criteria: give one of them"
-        raise InvalidArgumentError(message)
+    safety_threshold, relative_safety = check_safety(safety_threshold, relative_safety)
     estimates, truth = _paired(estimated, true)
     columns = _core.top_k(
         estimates,
@@ -224,8 +222,8 @@ def top_k(
         _number(behavior_value, "behavior_value"),
         ddof=ddof,
         ties=ties,
-        safety_threshold=optional_number(safety_threshold, "safety_threshold"),
-        relative_safety=optional_number(relative_safety, "relative_safety"),
+        safety_threshold=safety_threshold,
+        relative_safety=relative_safety,
     )
     return pl.DataFrame(
         {"k": np.arange(1, len(truth) + 1), **columns},
@@ -239,6 +237,17 @@ def check_ranking(ddof: int, ties: str) -> None:
         message = f"ddof must be 0 (the paper's formula) or 1 (its published figures), got {ddof}"
         raise InvalidArgumentError(message)
     _check_name("ties", ties, ("first", "last", "average"))
+
+
+def check_safety(threshold: Any, relative: Any) -> tuple[float | None, float | None]:
+    """Take at most one criterion of safety."""
+    if threshold is not None and relative is not None:
+        message = "safety_threshold and relative_safety are two criteria: give one of them"
+        raise InvalidArgumentError(message)
+    return (
+        _optional_number(threshold, "safety_threshold"),
+        _optional_number(relative, "relative_safety"),
+    )
 
 
 def _paired(estimated: PolicyValues, true: PolicyValues) -> tuple[FloatArray, FloatArray]:
@@ -318,7 +327,7 @@ def _number(value: Any, name: str) -> float:
     raise InvalidArgumentError(message)
 
 
-def optional_number(value: Any, name: str) -> float | None:
+def _optional_number(value: Any, name: str) -> float | None:
     """Take a number, or None."""
     return None if value is None else _number(value, name)
 

@@ -44,6 +44,11 @@ def is_pandas(value: object, kind: str) -> bool:
     return pandas is not None and isinstance(value, getattr(pandas, kind))
 
 
+def column_label(name: str) -> str:
+    """Name a column in a message."""
+    return f'column "{name}"'
+
+
 def as_column(name: str, value: Any) -> _core.Column:
     """Take one column from an array, a series or an Arrow array, without a copy where possible.
 

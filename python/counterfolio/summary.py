@@ -8,21 +8,16 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
-from counterfolio import _core
-from counterfolio.contrasts import is_rounding
+from counterfolio.contrasts import is_rounding, needed_episodes
 from counterfolio.text import aligned, chance, number, percent, plural, quoted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    import polars as pl
-
     from counterfolio.evaluation import Evaluation
 
-#: Normal quantile of 80 % power.
-Z_POWER = 0.8416
 #: Names listed in a sentence.
 LISTED = 6
 #: Standard errors between dm and dr that are more than chance.
@@ -51,16 +46,6 @@ def interval(show: Callable[[float], str], low: float, high: float) -> str:
     return f"below {show(high)}" if math.isinf(low) else f"{show(low)} to {show(high)}"
 
 
-def needed_episodes(evaluation: Evaluation, difference: float, error: float) -> int | None:
-    """How many episodes logged alike tell a difference from 0, two-sided, with 80 % power."""
-    n, level = evaluation.settings["n_episodes"], evaluation.settings["confidence_level"]
-    _, (z_test,) = _core.intervals([0.0], [1.0], "normal", n - 1, level, "two-sided")
-    if difference == 0 or not math.isfinite(difference) or not math.isfinite(error):
-        return None
-    size = n * ((z_test + Z_POWER) * error / difference) ** 2
-    return int(float(f"{max(size, 1):.2g}")) if size < 1e15 else None
-
-
 @dataclass(frozen=True)
 class Answer:
     """The recommendation: a headline, what it rests on, and the policies that it is about."""
@@ -72,7 +57,7 @@ class Answer:
 
 def answer(evaluation: Evaluation, estimator: str, k: int) -> Answer:
     """Recommend at most k policies to test, or none."""
-    order = _top(evaluation.ranking(estimator), len(evaluation.policies))
+    order = _ranked(evaluation, estimator)
     verdicts = verdict_of(evaluation)
     compared = {
         r["policy"]: r for r in evaluation.compare(None, estimator=estimator).rows(named=True)
@@ -217,9 +202,8 @@ def _risk(
     lows = {p: compared[p]["ci_low"] for p in policies if math.isfinite(compared[p]["ci_low"])}
     if not lows:
         return []  # no policy, or an interval that is open below
-    rows = evaluation.rows(estimator)
-    values = dict(zip(rows["policy"], rows["value"], strict=True))
-    show = aligned(values.values(), rows["standard_error"])
+    values = evaluation.values(estimator)
+    show = aligned(values.values(), evaluation.rows(estimator)["standard_error"])
     worst = min(lows, key=lambda p: lows[p])
     least = show(abs(lows[worst]))
     words = "The risk of testing " + ("it" if len(policies) == 1 else "them") + ": "
@@ -252,7 +236,7 @@ def _gain(evaluation: Evaluation, row: dict[str, Any]) -> str:
     if row["conclusion"] != "not told apart":
         return words + "."
     n = evaluation.settings["n_episodes"]
-    needed = needed_episodes(evaluation, difference, error)
+    needed = needed_episodes(difference, error, evaluation.settings)
     if needed is None or needed <= n:
         return words + ": the two cannot be told apart."
     return (
@@ -265,11 +249,10 @@ def what_may_change(evaluation: Evaluation, estimator: str, k: int) -> list[str]
     """Say what would change the answer: another estimator, caution, the log, more data."""
     found = _by_estimator(evaluation, estimator)
     verdicts = verdict_of(evaluation)
-    trusted = [p for p in _top(evaluation.ranking(estimator), None) if verdicts[p] != DOUBTED]
+    order = _ranked(evaluation, estimator)
+    trusted = [p for p in order if verdicts[p] != DOUBTED]
     if evaluation.settings["alternative"] != "less":
-        careful = [p for p in _top(evaluation.ranking(estimator, "lower"), None) if p in trusted][
-            :k
-        ]
+        careful = [p for p in _ranked(evaluation, estimator, "lower") if p in trusted][:k]
         if not careful:
             pass  # one episode: no interval has an end
         elif set(careful) != set(trusted[:k]):
@@ -300,7 +283,7 @@ def what_may_change(evaluation: Evaluation, estimator: str, k: int) -> list[str]
     table = evaluation.diagnostics.table
     doubtful: dict[str, list[str]] = {}
     for policy, advice in zip(table["policy"], table["advice"], strict=True):
-        if advice and policy in _top(evaluation.ranking(estimator), k):
+        if advice and policy in order[:k]:
             doubtful.setdefault(advice, []).append(policy)
     found += [f"For {names(p)}: {advice}." for advice, p in doubtful.items()]
     return found
@@ -328,7 +311,7 @@ def _order(evaluation: Evaluation, estimator: str, pair: Sequence[str], what: st
     if row["conclusion"] != "not told apart":
         return []
     n = evaluation.settings["n_episodes"]
-    needed = needed_episodes(evaluation, row["difference"], row["standard_error"])
+    needed = needed_episodes(row["difference"], row["standard_error"], evaluation.settings)
     more = f"; if they do differ, about {needed:,} episodes would" if needed and needed > n else ""
     return [f"{what} is not established by {n:,} episodes{more}."]
 
@@ -365,9 +348,13 @@ def _upper(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 
-def _top(ranking: pl.DataFrame, k: int | None) -> list[str]:
+def _ranked(
+    evaluation: Evaluation, estimator: str, score: Literal["value", "lower"] = "value"
+) -> list[str]:
+    """Name the policies, best first, but those without a score."""
+    ranking = evaluation.ranking(estimator, score)
     pairs = zip(ranking["policy"], ranking["score"], strict=True)
-    return [p for p, score in pairs if not math.isnan(score)][:k]
+    return [p for p, score in pairs if not math.isnan(score)]
 
 
 def _by_estimator(evaluation: Evaluation, estimator: str) -> list[str]:
@@ -382,12 +369,11 @@ def _by_estimator(evaluation: Evaluation, estimator: str) -> list[str]:
             f"Only {estimator} was evaluated: another estimator with other weaknesses (with a "
             "Q-model: dr, sndr) would show whether the ranking hangs on it."
         ]
+    firsts = {name: _ranked(evaluation, name)[:1] for name in evaluation.estimators}
     leaders: dict[str, list[str]] = {}
-    for name in evaluation.estimators:
-        top = _top(evaluation.ranking(name), 1)
+    for name, top in firsts.items():
         leaders.setdefault(top[0] if top else "nobody", []).append(name)
-    first = _top(evaluation.ranking(estimator), 1)
-    found = []
+    first, found = firsts[estimator], []
     if len(leaders) == 1:
         found.append(f"Every estimator puts {quoted(next(iter(leaders)))} first.")
     else:

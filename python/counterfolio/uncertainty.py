@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from counterfolio.arguments import is_number, is_whole
+from counterfolio.arguments import is_number, is_whole, one_of
 from counterfolio.exceptions import InvalidArgumentError
-from counterfolio.text import suggest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -182,11 +181,10 @@ def check_uncertainty(
         ("interval", interval, KINDS),
         ("alternative", alternative, ALTERNATIVES),
         ("method", method, METHODS),
-        ("resampling", resampling, (None, *RESAMPLINGS)),
     ):
-        if value not in known:
-            text = f"unknown {what} {value!r}; {suggest(value, [k for k in known if k])}"
-            raise InvalidArgumentError(text)
+        one_of(what, value, known)
+    if resampling is not None:
+        one_of("resampling", resampling, RESAMPLINGS)
     if not is_number(confidence_level) or not 0 < confidence_level < 1:
         text = f"confidence_level must be in (0, 1), as in 0.95, not {confidence_level!r}"
         raise InvalidArgumentError(text)
@@ -197,9 +195,7 @@ def check_uncertainty(
             f"n_resamples must be a whole number from 0 to {MOST_RESAMPLES:,}, not {n_resamples!r}"
         )
         raise InvalidArgumentError(text)
-    if seed is not None and (not is_whole(seed) or not 0 <= seed <= LARGEST_SEED):
-        text = f"seed must be a whole number from 0 to 2^64 - 1, not {seed!r}"
-        raise InvalidArgumentError(text)
+    seed = None if seed is None else check_seed(seed)
     kind = KINDS[str(interval)]
     _check_kind(str(interval), kind, log, estimators, str(alternative))
     ranges = {
@@ -233,8 +229,22 @@ def check_uncertainty(
         resampling=default if resampling is None else str(resampling),
         **{name: None if x is None else _range(name, x) for name, x in ranges.items()},
         return_min=least,
-        seed=None if seed is None else int(seed),
+        seed=seed,
     )
+
+
+def check_seed(seed: object) -> int:
+    """Take a seed.
+
+    Raises
+    ------
+    InvalidArgumentError
+        If it is no whole number, or out of range.
+    """
+    if not is_whole(seed) or not 0 <= seed <= LARGEST_SEED:
+        text = f"seed must be a whole number from 0 to 2^64 - 1, not {seed!r}"
+        raise InvalidArgumentError(text)
+    return int(seed)
 
 
 def _check_kind(

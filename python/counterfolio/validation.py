@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
+from counterfolio import _core
 from counterfolio.calibration import (
     SCHEMA,
     Actions,
@@ -15,10 +16,12 @@ from counterfolio.calibration import (
     calibration_findings,
     candidate_findings,
 )
+from counterfolio.dense import check_dense, gather
+from counterfolio.exceptions import InvalidPolicyError
 from counterfolio.findings import SEVERITIES, Finding, Summary, basic_findings, summarise
 from counterfolio.rows import row_findings
 from counterfolio.segments import BY_SEGMENT, OVER_TIME, Returns, by_segment, over_time
-from counterfolio.sources import column_values, take
+from counterfolio.sources import as_column, column_label, column_values, take
 from counterfolio.text import Column, html_table, number, percent, plural, text_table, wrap
 
 if TYPE_CHECKING:
@@ -200,17 +203,12 @@ class LogReport:
 
 def report(
     log: LoggedData,
-    probs: Mapping[str, NDArray[Any]],
+    policies: Mapping[str, object],
     segments: Sequence[str] | None,
     time: str | None,
 ) -> LogReport:
-    """Look at a log that has passed its checks; see `LoggedData.inspect`.
-
-    Parameters
-    ----------
-    probs
-        Policy -> pi(a_t|s_t), one for each row.
-    """
+    """Look at a log that has passed its checks; see `LoggedData.inspect`."""
+    probs = {name: _probs_of(log, name, policy) for name, policy in policies.items()}
     lengths = log._episodes.lengths()
     roles = log.roles
     reward = summarise(log._table.column(roles["reward"]), roles["reward"])
@@ -245,6 +243,30 @@ def report(
         over_time=slices,
         by_segment=parts,
     )
+
+
+def _probs_of(log: LoggedData, name: str, policy: object) -> NDArray[np.float64]:
+    """Take pi(a_t|s_t) of a policy that is a column or an array, checked."""
+    what = f'policy "{name}"'
+    label = what
+    if isinstance(policy, str):
+        label = f"{what}: {column_label(policy)}"
+        policy = log._table.series(policy)
+    values = np.asarray(policy)
+    if values.ndim == 2 and values.dtype.kind in "fiub":
+        dense = check_dense(what, values, log.n_rows, InvalidPolicyError)
+        return gather(log.action_codes, dense, what, InvalidPolicyError)
+    if values.shape != (log.n_rows,) or values.dtype.kind not in "fiub":
+        text = (
+            f"{label} holds {values.dtype} of shape {values.shape}; pass one probability for "
+            f"each of {log.n_rows} rows, or evaluate it and see evaluation.log_report"
+        )
+        raise InvalidPolicyError(text)
+    discrete = log.roles["action_type"] == "discrete"
+    rule = "probability" if discrete else "density"
+    column = as_column(name, policy if isinstance(policy, pl.Series) else values)
+    _core.check_column(column, rule, label)
+    return values.astype(np.float64, copy=False)
 
 
 def _checks(log: LoggedData, policies: Collection[str]) -> list[str]:

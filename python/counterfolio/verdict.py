@@ -41,6 +41,8 @@ class Limits:
     unsupported_mass: float | None = None
 
 
+#: Standard errors from 1 at which a mean weight is wrong; above it evidence is wanted as well.
+LARGE_Z = 4.0
 #: The one table of constants, the graver verdict first.
 LIMITS: dict[Verdict, Limits] = {
     "do not trust": Limits(
@@ -48,7 +50,7 @@ LIMITS: dict[Verdict, Limits] = {
         effective_share=0.01,
         pareto_k=0.7,
         pareto_share=0.01,
-        z=4,
+        z=LARGE_Z,
         max_weight_share=0.5,
     ),
     "with care": Limits(
@@ -70,8 +72,7 @@ TAME = 10.0
 
 def is_alarm(mean: float, z: float, evidence: float) -> bool:
     """Whether a mean weight is wrong by more than chance, and by more than rounding."""
-    limit = LIMITS["do not trust"].z or math.inf
-    return abs(mean - 1) > NEGLIGIBLE and (z < -limit or (z > limit and evidence > EVIDENCE))
+    return abs(mean - 1) > NEGLIGIBLE and (z < -LARGE_Z or (z > LARGE_Z and evidence > EVIDENCE))
 
 
 @dataclass(frozen=True)

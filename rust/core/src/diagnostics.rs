@@ -14,27 +14,25 @@
 //! and over the final weights w_{T-1} the shares, a histogram ([`crate::final_weights`]) and Pareto k
 //! ([`crate::pareto`]).
 //!
-//! Where z is large, a mean above 1 is also put to a test that holds for any number of episodes and
-//! any weights: the capital of a gambler who bets on it. If E c <= 1, the product of 1 + l (c_i - 1)
-//! over independent episodes has a mean of at most 1 for each stake l in [0, 1], so its average over
-//! some stakes exceeds x with a probability of at most 1 / x (Ville 1939; Waudby-Smith & Ramdas 2024).
-//! z alone, with nearly constant weights and rare zeros, calls sound logs wrong.
+//! Where z is large, a mean above 1 is also put to the gambler's test (`diagnostics/wager.rs`).
 
 use crate::error::Result;
 use crate::final_weights::{Bin, histogram, largest, shares};
 use crate::pareto::{pareto_k, tail_size};
 use crate::pool::Work;
 use crate::registry::Estimator;
-use crate::sums::BLOCK;
 use crate::tail::Tail;
 use crate::terms::basic::Tile;
-use crate::tiles::{Log, Plan, Policy, Scratch};
+use crate::tiles::{Log, Plan, Policy};
 use crate::weights::{Extended, Weight, effective_sample_size, mean_weight};
+
+mod wager;
+mod walk;
+
+use walk::walk;
 
 /// From here on a mean weight is put to the gambler's test.
 pub const LARGE_Z: f64 = 4.0;
-/// The gambler's stakes, each below 1.
-const STAKES: [f64; 7] = [0.01, 0.03, 0.1, 0.3, 0.6, 0.9, 0.97];
 
 /// One step of all episodes.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -141,32 +139,18 @@ impl Weights<Extended> {
         }
         self.last.extend(other.last.iter().map(|w| w.widen()));
     }
-}
 
-/// Calls `step` with the weight at each step of each episode, as long as it is not 0, and `end`
-/// with the final one. `false`: a weight left the range in which `W` is exact.
-fn walk<W: Weight>(
-    tile: &Tile,
-    mut step: impl FnMut((usize, usize), W),
-    mut end: impl FnMut(usize, W),
-) -> bool {
-    for rows in tile.rows() {
-        let length = rows.len();
-        let mut w = W::ONE;
-        for (t, row) in rows.enumerate() {
-            if tile.prob[row] == 0.0 {
-                w = W::ZERO;
-                break;
-            }
-            w = w.step(tile.rho[row], tile.prob[row], tile.propensity[row]);
-            if !w.is_safe() {
-                return false;
-            }
-            step((t, row), w);
-        }
-        end(length, w);
+    /// By step, over the episodes that ended before it.
+    fn held(&self) -> Vec<Totals<Extended>> {
+        let mut sum = Totals::ZERO;
+        let ended = self.ended.iter().take(self.steps.len());
+        ended
+            .map(|(_, totals)| {
+                sum = sum.plus(*totals);
+                sum
+            })
+            .collect()
     }
-    true
 }
 
 /// Diagnoses the weights of one policy.
@@ -220,20 +204,6 @@ pub fn diagnose(log: &Log, policy: &Policy, gamma: f64, work: &Work) -> Result<D
             .collect(),
         histogram: histogram(&shares),
     })
-}
-
-impl Weights<Extended> {
-    /// By step, over the episodes that ended before it.
-    fn held(&self) -> Vec<Totals<Extended>> {
-        let mut sum = Totals::ZERO;
-        let ended = self.ended.iter().take(self.steps.len());
-        ended
-            .map(|(_, totals)| {
-                sum = sum.plus(*totals);
-                sum
-            })
-            .collect()
-    }
 }
 
 impl Plan<'_> {
@@ -320,106 +290,5 @@ impl Plan<'_> {
             }
         };
         Ok(parts.iter().map(share).collect())
-    }
-
-    /// Logarithm to base 10 of the capital of one who bets, at each step, that weights are above 1.
-    fn wager(&self, horizon: usize, work: &Work) -> Result<Vec<f64>> {
-        type Logs = [f64; STAKES.len()];
-        /// Of the steps, and of what ended after so many.
-        type Capital = (Vec<Logs>, Vec<Logs>);
-        /// What a weight of w brings beyond a weight of 0.
-        fn bet<W: Weight>(capital: &mut Logs, w: W) {
-            for (capital, stake) in capital.iter_mut().zip(STAKES) {
-                *capital += (stake / (1.0 - stake) * w.scaled(0)).ln_1p();
-            }
-        }
-        fn add<W: Weight>(tile: &Tile, (steps, ended): &mut Capital) -> bool {
-            walk(
-                tile,
-                |(t, _), w: W| bet(&mut steps[t], w),
-                |length, w: W| bet(&mut ended[length], w),
-            )
-        }
-        let room = |longest| {
-            let zeros = |n| vec![[0.0; STAKES.len()]; n];
-            (zeros(longest), zeros(longest + 1))
-        };
-        let mut total = room(horizon);
-        self.each_block(
-            work,
-            |longest, tile, sums: &mut Option<Capital>| {
-                Ok(add::<f64>(tile, sums.get_or_insert_with(|| room(longest))))
-            },
-            |longest, tile, sums: &mut Option<Capital>| {
-                Ok(add::<Extended>(
-                    tile,
-                    sums.get_or_insert_with(|| room(longest)),
-                ))
-            },
-            |narrow, wide| {
-                let Some((steps, ended)) = wide.or(narrow) else {
-                    return;
-                };
-                for (a, b) in [(&mut total.0, steps), (&mut total.1, ended)] {
-                    for (a, b) in a.as_flattened_mut().iter_mut().zip(b.as_flattened()) {
-                        *a += b;
-                    }
-                }
-            },
-        )?;
-        let n = self.log.episodes.len() as f64;
-        // If every weight were 0.
-        let mut held = STAKES.map(|stake| n * (1.0 - stake).ln());
-        let capital = total.0.iter().zip(&total.1).map(|(step, ended)| {
-            for (a, b) in held.iter_mut().zip(ended) {
-                *a += b;
-            }
-            let logs: Vec<f64> = step.iter().zip(held).map(|(a, b)| a + b).collect();
-            let top = logs.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-            let mean = logs.iter().map(|x| (x - top).exp()).sum::<f64>() / logs.len() as f64;
-            if top.is_finite() {
-                (top + mean.ln()) / std::f64::consts::LN_10
-            } else {
-                top
-            }
-        });
-        Ok(capital.collect())
-    }
-
-    /// Runs each block in `f64`, once more in the wide representation where that was not enough
-    /// (then `wide` is given to `fold`), in the order of the blocks.
-    fn each_block<N: Send, X: Send>(
-        &self,
-        work: &Work,
-        narrow: impl Fn(usize, &Tile, &mut Option<N>) -> Result<bool> + Sync,
-        wide: impl Fn(usize, &Tile, &mut Option<X>) -> Result<bool> + Sync,
-        mut fold: impl FnMut(Option<N>, Option<X>) + Send,
-    ) -> Result<()> {
-        work.fold_blocks(
-            self.log.episodes.len().div_ceil(BLOCK),
-            1,
-            Scratch::default,
-            |scratch, block| {
-                let longest = self.longest(self.span(block));
-                let (mut small, mut large) = (None, None);
-                let mut safe = true;
-                self.visit(
-                    block,
-                    work,
-                    scratch,
-                    |_| (),
-                    |_, tile| {
-                        safe = safe && narrow(longest, tile, &mut small)?;
-                        Ok(())
-                    },
-                )?;
-                if !safe {
-                    let visit = |_, tile: &Tile| wide(longest, tile, &mut large).map(|_| ());
-                    self.visit(block, work, scratch, |_| (), visit)?;
-                }
-                Ok((small, large))
-            },
-            |(small, large)| fold(small, large),
-        )
     }
 }

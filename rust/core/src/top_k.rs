@@ -9,20 +9,19 @@
 //! The behavior policy is the risk-free asset: it can always be kept, and is not part of the
 //! shortlist unless it is given as a candidate.
 
-use std::cmp::Ordering;
-
 use crate::error::Result;
 
+mod judge;
 mod options;
+mod rank;
 mod shortlist;
 
+pub(crate) use judge::{Judge, Row};
 pub use options::{Options, Safety, Ties};
+pub use rank::rank;
+pub(crate) use rank::rank_into;
 
 use options::{LARGEST, invalid};
-use shortlist::{
-    BEST, MEAN, Measure, SHARPE_RATIO, STD, STD_DEBIASED, Shortlist, Statistics, VIOLATION_RATE,
-    WORST,
-};
 
 /// What the top k hold, entry i for k = i + 1.
 #[derive(Debug, Clone, PartialEq)]
@@ -41,124 +40,6 @@ pub struct TopK {
     pub safety_violation_rate: Option<Vec<f64>>,
     /// NaN for k = 1. Where all k values are equal, NaN if they do not exceed `J_b`, else +inf.
     pub sharpe_ratio: Vec<f64>,
-}
-
-/// The candidates' positions, highest estimate first, NaN last in the order given.
-pub fn rank(estimated: &[f64], ties: Ties) -> Vec<usize> {
-    let mut order = Vec::with_capacity(estimated.len());
-    rank_into(estimated, ties, &mut order);
-    order
-}
-
-/// [`rank`] into a vector that may be used again.
-pub(crate) fn rank_into(estimated: &[f64], ties: Ties, order: &mut Vec<usize>) {
-    order.clear();
-    order.extend((0..estimated.len()).filter(|&i| !estimated[i].is_nan()));
-    if ties == Ties::Last {
-        order.reverse();
-    }
-    // Of equals what stands first stays first.
-    let descending = |&a: &usize, &b: &usize| {
-        let by_value = estimated[b].partial_cmp(&estimated[a]);
-        let by_place = if ties == Ties::Last {
-            b.cmp(&a)
-        } else {
-            a.cmp(&b)
-        };
-        by_value.unwrap_or(Ordering::Equal).then(by_place)
-    };
-    order.sort_unstable_by(descending);
-    order.extend((0..estimated.len()).filter(|&i| estimated[i].is_nan()));
-}
-
-/// What is said of the top k: the statistics of the set, and the true value of the k-th.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Row {
-    pub(crate) best: f64,
-    pub(crate) worst: f64,
-    pub(crate) mean: f64,
-    pub(crate) std: f64,
-    pub(crate) kth: f64,
-    pub(crate) safety_violation_rate: f64,
-    pub(crate) sharpe_ratio: f64,
-    /// `std` without the noise of true values that come from roll-outs.
-    pub(crate) std_debiased: f64,
-}
-
-/// True values that rankings are measured by, and how.
-pub(crate) struct Judge<'a> {
-    truth: &'a [f64],
-    /// Squared standard errors of the true values; none where these are exact.
-    squared_errors: &'a [f64],
-    options: Options,
-    pub(crate) measure: Measure,
-}
-
-impl<'a> Judge<'a> {
-    /// # Errors
-    /// As [`top_k`].
-    pub(crate) fn new(truth: &'a [f64], behavior_value: f64, options: &Options) -> Result<Self> {
-        check(truth, truth)?;
-        Ok(Self {
-            truth,
-            squared_errors: &[],
-            options: *options,
-            measure: options.measure(behavior_value)?,
-        })
-    }
-
-    /// For true values with so large squared standard errors.
-    pub(crate) fn with_errors(mut self, squared_errors: &'a [f64]) -> Self {
-        self.squared_errors = squared_errors;
-        self
-    }
-
-    /// Measures the top k of candidates that stand in `order`, for k = 1, 2, ..
-    pub(crate) fn rows(&self, estimated: &[f64], order: &[usize], mut each: impl FnMut(Row)) {
-        let measure = &self.measure;
-        let truth = |i: usize| {
-            let error = self.squared_errors.get(i).copied().unwrap_or(0.0);
-            (self.truth[i], error)
-        };
-        let mut shortlist = Shortlist::EMPTY;
-        let mut k = 0;
-        let mut emit = |row: Statistics, kth: f64| {
-            k += 1;
-            each(Row {
-                best: row[BEST],
-                worst: row[WORST],
-                mean: row[MEAN],
-                std: row[STD],
-                kth,
-                safety_violation_rate: row[VIOLATION_RATE],
-                sharpe_ratio: self.options.finished(row[SHARPE_RATIO], k),
-                std_debiased: row[STD_DEBIASED],
-            });
-        };
-        for tied in order.chunk_by(|&a, &b| estimated[a] == estimated[b]) {
-            if self.options.ties == Ties::Average && tied.len() > 1 {
-                let mut group: Vec<_> = tied.iter().map(|&policy| truth(policy)).collect();
-                // So that the order given does not matter, not even to what is sampled.
-                group.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.total_cmp(&b.1)));
-                let mut whole = Shortlist::EMPTY;
-                for &x in &group {
-                    whole.add(x, measure);
-                }
-                for row in shortlist.completed_by_some(&group, measure) {
-                    emit(row, whole.mean());
-                }
-                for &x in &group {
-                    shortlist.add(x, measure);
-                }
-                emit(shortlist.statistics(measure), whole.mean());
-            } else {
-                for &policy in tied {
-                    shortlist.add(truth(policy), measure);
-                    emit(shortlist.statistics(measure), truth(policy).0);
-                }
-            }
-        }
-    }
 }
 
 /// Ranks the candidates by estimate and measures the true values of the top k, for all k.
@@ -364,23 +245,6 @@ mod tests {
         ];
         assert_eq!(digits, published);
         assert_eq!(found.kth, [12., 8., 7., 6., 5., 4., 3., 10., 9., 1.]);
-    }
-
-    #[test]
-    fn ranks() {
-        let estimated = [
-            1.0,
-            f64::NAN,
-            2.0,
-            1.0,
-            f64::NAN,
-            2.0,
-            f64::INFINITY,
-            -0.0,
-            0.0,
-        ];
-        assert_eq!(rank(&estimated, Ties::First), [6, 2, 5, 0, 3, 7, 8, 1, 4]);
-        assert_eq!(rank(&estimated, Ties::Last), [6, 5, 2, 3, 0, 8, 7, 1, 4]);
     }
 
     #[test]
