@@ -219,3 +219,12 @@ def test_no_file_names_a_place_on_somebodys_machine():
             lines = enumerate(content.splitlines(), 1)
             found += [f"{name}:{i}" for i, line in lines if place.search(line)]
     assert found == []
+
+
+def test_the_page_on_architecture_names_every_file():
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    core = ROOT / "rust" / "core" / "src"
+    files = [*core.glob("*.rs"), *core.glob("terms/*.rs"), *PACKAGE.glob("*.py")]
+    names = {str(path.relative_to(core if path.suffix == ".rs" else PACKAGE)) for path in files}
+    unnamed = {"lib.rs", "error.rs", "terms/mod.rs", "__init__.py", "__main__.py", "exceptions.py"}
+    assert [name for name in sorted(names - unnamed) if name not in page] == []
