@@ -225,6 +225,33 @@ def test_resampled_metrics_are_quantiles_over_the_replicates(level, ties):
         check(found(table, estimator=name), own)
 
 
+def test_pessimistic_selection_is_judged_by_what_it_chose():
+    rng = np.random.default_rng(9)
+    true, values = rng.normal(size=(2, 6))
+    lower = values - rng.uniform(0.1, 2, size=6)
+    replicates = values + rng.normal(size=(101, 6))
+    evaluation = made(values, replicates, lower=lower)
+    options = {"behavior_value": 0.1, "safety_threshold": 0.2}
+    table = cf.assess(evaluation, truth_of(true), score="lower", **options).table
+
+    def wanted(estimates: np.ndarray, scores: np.ndarray) -> dict[Key, float]:
+        by_score = selection_oracle.assessment(scores, true, np.zeros(6), 0.1, 0.2)
+        errors = selection_oracle.assessment(estimates, true, np.zeros(6), 0.1, 0.2)
+        return by_score | {key: x for key, x in errors.items() if "mse" in key[0]}
+
+    own = wanted(values, lower)
+    assert own != wanted(values, values)
+    check(found(table), own)
+    drawn = [wanted(x, x - (values - lower)) for x in replicates]
+    check(
+        found(table, "resampling_high"),
+        {key: quantile([row[key] for row in drawn], 0.975) for key in own},
+    )
+    ranked = evaluation.ranking(score="lower")["policy"].to_list()
+    best = true[[int(name[1:]) for name in ranked]]
+    assert found(table)["worst", 2] == best[:2].min()
+
+
 def quantile(drawn: list[float], p: float) -> float:
     defined = [x for x in drawn if not math.isnan(x)]
     return float(np.quantile(defined, p)) if defined else NAN
@@ -336,6 +363,7 @@ TRUE = truth_of([1.0, 2.0, 3.0])
         (TRUE, {"k": 1.5}, "k must be a whole number from 1 to 3"),
         (TRUE, {"safety_threshold": 0.0, "relative_safety": 1.0}, "give one of them"),
         (TRUE, {"ties": "random"}, "ties"),
+        (TRUE, {"score": "lowest"}, "unknown score 'lowest'; did you mean \"lower\""),
         (TRUE, {"ddof": 2}, "ddof must be 0"),
         (TRUE, {"safety_threshold": NAN}, "safety_threshold"),
         (TRUE, {"relative_safety": NAN}, "relative_safety"),

@@ -256,6 +256,7 @@ def resample_weights(
 
 def assess(
     estimates: NDArray[np.float64],
+    scores: NDArray[np.float64],
     truth: NDArray[np.float64],
     squared_errors: NDArray[np.float64],
     behavior_value: float,

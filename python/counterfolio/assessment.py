@@ -14,6 +14,7 @@ from counterfolio import _core
 from counterfolio.arguments import is_number, is_whole
 from counterfolio.exceptions import InvalidArgumentError
 from counterfolio.policies import BEHAVIOR
+from counterfolio.ranking import replicated, scores_of
 from counterfolio.selection import check_ranking, check_safety
 from counterfolio.text import Column, html_table, number, suggest, text_table, wrap
 
@@ -99,6 +100,7 @@ def assess(
     relative_safety: float | None = None,
     ddof: Literal[0, 1] = 0,
     ties: Literal["first", "last", "average"] = "first",
+    score: Literal["value", "lower"] = "value",
 ) -> Assessment:
     """Judge every estimator of an evaluation by true values.
 
@@ -120,6 +122,9 @@ def assess(
         c instead: those below J_b - (1 - c) |J_b|.
     ddof, ties
         As in `top_k`.
+    score
+        What policies are ranked and judged safe by, as in `Evaluation.ranking`: "lower" judges
+        pessimistic selection. Errors are of the estimates either way.
 
     Returns
     -------
@@ -134,7 +139,8 @@ def assess(
     Raises
     ------
     InvalidArgumentError
-        If `truth` lacks a policy, names another, or holds a value that is not finite.
+        If `truth` lacks a policy, names another, or holds a value that is not finite, or an
+        argument is out of its range.
     """
     _check_evaluation(evaluation)
     check_ranking(ddof, ties)
@@ -154,9 +160,14 @@ def assess(
     rows: list[tuple[Any, ...]] = []
     for e, name in enumerate(evaluation.estimators):
 
-        def measure(estimates: NDArray[np.float64], p: Sequence[float] | None) -> Any:
+        def measure(
+            estimates: NDArray[np.float64],
+            scores: NDArray[np.float64],
+            p: Sequence[float] | None,
+        ) -> Any:
             return _core.assess(
                 np.ascontiguousarray(estimates, dtype=np.float64).ravel(),
+                np.ascontiguousarray(scores, dtype=np.float64).ravel(),
                 values,
                 squared_errors,
                 float(behavior_value),
@@ -168,10 +179,14 @@ def assess(
                 num_threads=evaluation.settings["num_threads"],
             )
 
-        own = measure(evaluation.rows(name)["value"].to_numpy(), None)
+        estimated = evaluation.rows(name)
+        scores = scores_of(estimated, score, evaluation.settings["alternative"])
+        own = measure(estimated["value"].to_numpy(), scores.to_numpy(), None)
         spread = np.full((len(own), 3), None)
         if evaluation.replicates is not None:
-            drawn = measure(evaluation.replicates[:, :, e], [tail, 0.5, 1 - tail])
+            replicates = evaluation.replicates[:, :, e]
+            drawn_scores = replicated(estimated, scores, replicates)
+            drawn = measure(replicates, drawn_scores, [tail, 0.5, 1 - tail])
             spread = drawn.reshape(-1, 3)[:, [1, 0, 2]]
         for (metric, at), value, three in zip(_metrics(len(policies)), own, spread, strict=True):
             rows.append((name, at, metric, float(value), *three))

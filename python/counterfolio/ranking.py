@@ -60,6 +60,16 @@ def scores_of(rows: pl.DataFrame, score: str, alternative: str) -> pl.Series:
     return rows[column]
 
 
+def replicated(
+    rows: pl.DataFrame, scores: pl.Series, replicates: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Score the replicates of some rows; the distance of a lower end from the value stays."""
+    if scores.name == SCORES["value"]:
+        return replicates
+    distances: NDArray[np.float64] = (rows["value"] - scores).to_numpy()
+    return replicates - distances
+
+
 def ranking(
     rows: pl.DataFrame,
     score: str,
@@ -83,10 +93,8 @@ def ranking(
         "score": scores.gather(order),
     }
     if replicates is not None:
-        if score == "lower":
-            # The distance of the lower end is part of the score, and stays.
-            replicates = replicates - (rows["value"] - scores).to_numpy()
-        columns |= _under_replicates(replicates, order, settings["confidence_level"])
+        drawn = replicated(rows, scores, replicates)
+        columns |= _under_replicates(drawn, order, settings["confidence_level"])
     types = {name: pl.Int64 if name in RANKS else pl.Float64 for name in list(columns)[2:]}
     return pl.DataFrame(columns, schema_overrides=types)
 

@@ -91,17 +91,18 @@ impl<'a> Truth<'a> {
         SINGLE.len() + BY_K.len() * self.values.len()
     }
 
-    /// Every metric of some estimates.
-    pub fn measure(&self, estimates: &[f64]) -> Vec<f64> {
+    /// Every metric of some estimates, ranked and judged safe by their scores.
+    pub fn measure(&self, estimates: &[f64], scores: &[f64]) -> Vec<f64> {
         let mut out = vec![0.0; self.width()];
         let Space { order, ranks, .. } = &mut Space::default();
-        self.measure_into(estimates, order, ranks, &mut out);
+        self.measure_into(estimates, scores, order, ranks, &mut out);
         out
     }
 
     fn measure_into(
         &self,
         estimates: &[f64],
+        scores: &[f64],
         order: &mut Vec<usize>,
         ranks: &mut Ranks,
         out: &mut [f64],
@@ -109,12 +110,12 @@ impl<'a> Truth<'a> {
         let n = self.values.len() as f64;
         let mean = |term: &dyn Fn(usize) -> f64| (0..self.values.len()).map(term).sum::<f64>() / n;
         let mse = mean(&|i| (self.values[i] - estimates[i]).powi(2));
-        rank_into(estimates, self.options.ties, order);
-        let (rank_correlation, kendall_tau) = self.agreement.with(estimates, order, ranks);
+        rank_into(scores, self.options.ties, order);
+        let (rank_correlation, kendall_tau) = self.agreement.with(scores, order, ranks);
         let threshold = self.judge.measure.threshold;
         let rate = |wrong: &dyn Fn(f64) -> bool, among: &dyn Fn(f64) -> bool| {
             let chosen = || (0..self.values.len()).filter(|&i| among(self.values[i]));
-            let count = chosen().filter(|&i| wrong(estimates[i])).count() as f64;
+            let count = chosen().filter(|&i| wrong(scores[i])).count() as f64;
             count / chosen().count() as f64
         };
         let safe = |x: f64| x >= threshold;
@@ -128,7 +129,7 @@ impl<'a> Truth<'a> {
             rate(&safe, &|x| !safe(x)),
         ]);
         let mut k = 0;
-        self.judge.rows(estimates, order, |row: Row| {
+        self.judge.rows(scores, order, |row: Row| {
             k += 1;
             let regret = self.best - row.best;
             let at = SINGLE.len() + BY_K.len() * (k - 1);
@@ -148,11 +149,17 @@ impl<'a> Truth<'a> {
     }
 
     /// For each metric some quantiles of it, for probabilities in ascending order, over replicates (rows of
-    /// estimates), undefined ones left out.
+    /// estimates, and of scores), undefined ones left out.
     ///
     /// # Errors
     /// [`crate::Error::Cancelled`].
-    pub fn quantiles(&self, replicates: &[f64], p: &[f64], work: &Work) -> Result<Vec<f64>> {
+    pub fn quantiles(
+        &self,
+        replicates: &[f64],
+        scores: &[f64],
+        p: &[f64],
+        work: &Work,
+    ) -> Result<Vec<f64>> {
         let (policies, width) = (self.values.len(), self.width());
         let count = replicates.len() / policies;
         let mut columns = vec![Vec::with_capacity(count); width];
@@ -161,11 +168,13 @@ impl<'a> Truth<'a> {
             1,
             Space::default,
             |space, chunk| {
-                let rows = replicates[chunk * CHUNK * policies..].chunks_exact(policies);
-                let rows = rows.take(CHUNK);
+                let first = chunk * CHUNK * policies;
+                let scores = scores[first..].chunks_exact(policies);
+                let rows = replicates[first..].chunks_exact(policies);
+                let rows = rows.zip(scores).take(CHUNK);
                 space.rows.resize(rows.len() * width, 0.0);
-                for (estimates, out) in rows.zip(space.rows.chunks_exact_mut(width)) {
-                    self.measure_into(estimates, &mut space.order, &mut space.ranks, out);
+                for ((estimates, scores), out) in rows.zip(space.rows.chunks_exact_mut(width)) {
+                    self.measure_into(estimates, scores, &mut space.order, &mut space.ranks, out);
                 }
                 Ok(transposed(&space.rows, width))
             },
@@ -247,7 +256,7 @@ mod tests {
     fn metrics_by_hand() {
         let options = Options::default();
         let truth = Truth::new(&[1.0, 2.0, 4.0], &[0.0; 3], 1.5, &options).unwrap();
-        let found = truth.measure(&[2.0, 2.0, 1.0]);
+        let found = truth.measure(&[2.0, 2.0, 1.0], &[2.0, 2.0, 1.0]);
         let [mse, debiased, nmse, spearman, tau, ..] = found[..] else {
             panic!()
         };
@@ -261,10 +270,19 @@ mod tests {
     }
 
     #[test]
+    fn scores_rank_and_estimates_err() {
+        let options = Options::default();
+        let truth = Truth::new(&[1.0, 2.0], &[0.0; 2], 0.0, &options).unwrap();
+        let found = truth.measure(&[3.0, 2.0], &[0.0, 1.0]);
+        assert_eq!((found[0], found[3], found[4]), (2.0, 1.0, 1.0));
+        assert_eq!(found[SINGLE.len()], 2.0);
+    }
+
+    #[test]
     fn noise_of_the_truth_is_taken_off() {
         let options = Options::default();
         let truth = Truth::new(&[0.0, 2.0], &[0.5, 0.3], 0.0, &options).unwrap();
-        let found = truth.measure(&[0.0, 2.0]);
+        let found = truth.measure(&[0.0, 2.0], &[0.0, 2.0]);
         assert_eq!(found[1], -0.4);
         let k2 = &found[SINGLE.len() + BY_K.len()..];
         assert!((k2[5] - (1.0 - 0.4 / 2.0_f64).sqrt()).abs() < 1e-15);
@@ -284,7 +302,7 @@ mod tests {
             .flat_map(|i| [f64::from(i % 3), if i % 100 == 7 { f64::NAN } else { 1.0 }])
             .collect();
         let found = truth
-            .quantiles(&replicates, &[0.0, 0.5, 1.0], &work)
+            .quantiles(&replicates, &replicates, &[0.0, 0.5, 1.0], &work)
             .unwrap();
         assert_eq!(found.len(), 3 * truth.width());
         // Of 3 is undefined whether the second leads: it then ranks last.

@@ -41,15 +41,17 @@ fn options_of(
     })
 }
 
-/// Every metric of estimates (one row), or some quantiles of each over replicates (rows, as many numbers
-/// as `p` to a metric, undefined ones left out): those of the ranking as a whole, then those of each k.
+/// Every metric of estimates (one row) that are ranked by scores, or some quantiles of each over replicates
+/// (rows, as many numbers as `p` to a metric, undefined ones left out): those of the ranking as a whole, then
+/// those of each k.
 #[pyfunction]
-#[pyo3(signature = (estimates, truth, squared_errors, behavior_value, *, ddof, ties,
+#[pyo3(signature = (estimates, scores, truth, squared_errors, behavior_value, *, ddof, ties,
                     safety_threshold, relative_safety, p, num_threads))]
 #[expect(clippy::too_many_arguments, reason = "keywords in Python")]
 pub(crate) fn assess<'py>(
     py: Python<'py>,
     estimates: PyReadonlyArray1<'py, f64>,
+    scores: PyReadonlyArray1<'py, f64>,
     truth: PyReadonlyArray1<'py, f64>,
     squared_errors: PyReadonlyArray1<'py, f64>,
     behavior_value: f64,
@@ -61,16 +63,17 @@ pub(crate) fn assess<'py>(
     num_threads: usize,
 ) -> PyResult<Bound<'py, PyArray1<f64>>> {
     let options = options_of(ddof, ties, safety_threshold, relative_safety)?;
-    let (estimates, errors) = (estimates.as_slice()?, squared_errors.as_slice()?);
+    let (estimates, scores) = (estimates.as_slice()?, scores.as_slice()?);
+    let errors = squared_errors.as_slice()?;
     let truth =
         Truth::new(truth.as_slice()?, errors, behavior_value, &options).map_err(to_pyerr)?;
     let found = match p {
-        None => alone(py, || truth.measure(estimates))?,
+        None => alone(py, || truth.measure(estimates, scores))?,
         Some(p) => {
             let blocks = estimates.len() / 64 + truth.width();
             let size = estimates.len() * 16;
             enter(py, size, num_threads, blocks, None, |work| {
-                truth.quantiles(estimates, &p, work)
+                truth.quantiles(estimates, scores, &p, work)
             })?
         }
     };

@@ -130,7 +130,7 @@ pub(crate) fn assess(policies: usize, rankings: usize, threads: usize) -> Vec<f6
     let truth = Truth::new(&truth, &errors, 0.5, &options).expect("the values are valid");
     with_work(threads, |work| {
         truth
-            .quantiles(&estimates, &[0.025, 0.5, 0.975], work)
+            .quantiles(&estimates, &estimates, &[0.025, 0.5, 0.975], work)
             .expect("nobody cancels it")
     })
 }
