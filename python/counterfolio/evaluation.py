@@ -16,7 +16,7 @@ from counterfolio import _core
 from counterfolio import estimators as registry
 from counterfolio.contrasts import Contrasts
 from counterfolio.diagnostics import Diagnostics, diagnose
-from counterfolio.display import caption, layout
+from counterfolio.display import caption, interval_name, layout
 from counterfolio.exceptions import InvalidArgumentError
 from counterfolio.files import METADATA_KEY, check_folder, check_path, write_parquet, write_text
 from counterfolio.policies import BEHAVIOR
@@ -488,7 +488,7 @@ class Evaluation:
 
     @property
     def _interval(self) -> str:
-        return f"{100 * self.settings['confidence_level']:g} % interval"
+        return interval_name(self.settings)
 
     def __repr__(self) -> str:
         columns, lines = layout(self.estimates, self.settings, self._interval)

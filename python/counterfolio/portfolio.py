@@ -92,14 +92,14 @@ class PredictiveSharpeRatio:
                 f"cases of ten (median {number(self.median, 3)}), and "
             )
         signal = (
-            "fewer than four policies: replicates as they are"
+            "fewer than four policies are too few to tell signal from noise"
             if self.signal is None
             else f"{percent(self.signal, 0)} of the spread of the estimates is signal"
         )
         return (
             f"Predicted: {ratio}the best of it beats the behavior policy with probability "
-            f"{chance(self.p_better)}, by {number(self.expected_gain, 3)} in expectation "
-            f"({signal}"
+            f"{chance(self.p_better, self.n_draws)}, by {number(self.expected_gain, 3)} in "
+            f"expectation ({signal}"
             + (
                 f"; {self.n_draws:,} of {self.n_resamples:,} replicates define every estimate"
                 if self.n_draws < self.n_resamples

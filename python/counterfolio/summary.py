@@ -162,7 +162,7 @@ def _first(evaluation: Evaluation, estimator: str, among: Sequence[str], policy:
     draws = evaluation.settings["n_resamples"]
     return [
         f"Over {draws:,} resampled logs, ranked each time, {quoted(policy)} came first of them in "
-        f"{chance(share)}."
+        f"{chance(share, draws)}."
     ]
 
 

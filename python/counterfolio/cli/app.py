@@ -288,15 +288,16 @@ def main(args: Sequence[str] | None = None) -> int:
         The exit code.
     """
     command = typer.main.get_command(app)
+    given = sys.argv[1:] if args is None else args
     try:
         code = command.main(args=args, prog_name="counterfolio", standalone_mode=False)
         if sys.stdout is not None:
             sys.stdout.flush()
     except ClickException as error:
-        _complain(_usage(error, sys.argv[1:] if args is None else args))
+        _complain(_usage(error, given))
         return WRONG_CALL
     except CounterfolioError as error:
-        _complain(message(error))
+        _complain(message(error, given[0] if given else ""))
         return exit_code(error)
     except (BrokenPipeError, SystemExit):
         # Nobody reads any more, which rich and typer say by SystemExit.

@@ -134,6 +134,7 @@ def ranks(
     count = len(table)
     below = table.select(f"p_top_{k}" for k in range(1, count + 1)).to_numpy()
     at = np.diff(below, axis=1, prepend=0.0)
+    draws = evaluation.settings["n_resamples"]
     ax = new_axes(ax, 8, 1.4 + 0.27 * count)
     for y, row in enumerate(at):
         shown = np.flatnonzero(row > 0)
@@ -141,13 +142,12 @@ def ranks(
         ax.broken_barh([(i + 0.5, 1.0) for i in shown], (y - 0.4, 0.8), facecolors=shades)
         low, high = table["rank_low"][y], table["rank_high"][y]
         ax.plot((low - 0.45, high + 0.45), (y + 0.4, y + 0.4), color=INK, linewidth=1.6)
-        best = chance(table["p_best"][y])
+        best = chance(table["p_best"][y], draws)
         ax.text(count + 0.7, y, best, va="center", fontsize="small", color=INK)
     name_rows(ax, table["policy"].to_list())
     ax.set_xlim(0.5, count + 0.5)
     ax.set_xticks(np.arange(1, count + 1, max(1, -(-count // 15))))
     level = f"{100 * evaluation.settings['confidence_level']:g} %"
-    draws = evaluation.settings["n_resamples"]
     ax.set_xlabel(f"rank over {draws:,} resampled logs; line: {level} interval; right: P(best)")
     ax.set_title(f"{label}; darker: more of the logs", loc="left", fontsize="medium")
     return ax

@@ -61,8 +61,10 @@ def predicted(lists: list[Portfolio]) -> list[Column]:
     return [
         Column("k", [str(len(x.policies)) for x, _ in found]),
         Column("adds", [x.policies[-1] for x, _ in found], left=True),
-        Column("P(it is the best)", [chance(y.p_best[x.policies[-1]]) for x, y in found]),
-        Column("P(gain)", [chance(y.p_better) for _, y in found]),
+        Column(
+            "P(it is the best)", [chance(y.p_best[x.policies[-1]], y.n_draws) for x, y in found]
+        ),
+        Column("P(gain)", [chance(y.p_better, y.n_draws) for _, y in found]),
         Column("expected gain", [number(y.expected_gain, 3) for _, y in found]),
         Column("SharpeRatio@k", [_ratio(y.median) for _, y in found]),
         Column(
@@ -82,14 +84,14 @@ def ranked(evaluation: Evaluation, estimator: str, k: int) -> list[Column]:
     if evaluation.replicates is None or not among:
         return []
     table = evaluation.ranking(estimator, among=among)
-    k = min(k, len(table))
+    k, draws = min(k, len(table)), len(evaluation.replicates)
     ends = zip(table["rank_low"], table["rank_high"], strict=True)
     return [
         Column("rank", [str(r) for r in table["rank"]]),
         Column("policy", table["policy"].to_list(), left=True),
-        Column("P(best)", [chance(p) for p in table["p_best"]]),
+        Column("P(best)", [chance(p, draws) for p in table["p_best"]]),
         *(
-            [Column(f"P(top {k})", [chance(p) for p in table[f"p_top_{k}"]])]
+            [Column(f"P(top {k})", [chance(p, draws) for p in table[f"p_top_{k}"]])]
             if 1 < k < len(table)
             else []
         ),

@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from counterfolio.contrasts import is_rounding
-from counterfolio.display import ON_POLICY
+from counterfolio.display import ON_POLICY, difference_interval_name, draws_of_differences
 from counterfolio.policies import BEHAVIOR
 from counterfolio.summary import interval, verdict_of
 from counterfolio.text import Column, aligned, chance, count, number, percent
@@ -68,6 +68,7 @@ def notes(evaluation: Evaluation) -> list[tuple[str, str]]:
 def comparison(evaluation: Evaluation, estimator: str) -> list[Column]:
     """Tabulate the differences from the behavior policy, the best first."""
     rows = evaluation.compare(None, estimator=estimator).rows(named=True)
+    draws = draws_of_differences(evaluation.settings)
     rows.sort(key=lambda r: -r["difference"] if not math.isnan(r["difference"]) else math.inf)
     values = evaluation.values(estimator)
     for row in rows:
@@ -79,8 +80,11 @@ def comparison(evaluation: Evaluation, estimator: str) -> list[Column]:
         Column("policy", [r["policy"] for r in rows], left=True),
         Column("difference", [show(r["difference"]) for r in rows]),
         Column("std. error", [show(r["standard_error"]) for r in rows]),
-        Column(evaluation._interval, [interval(show, r["ci_low"], r["ci_high"]) for r in rows]),
-        Column("p(better)", [chance(r["p_better"]) for r in rows]),
+        Column(
+            difference_interval_name(evaluation.settings),
+            [interval(show, r["ci_low"], r["ci_high"]) for r in rows],
+        ),
+        Column("P(better)", [chance(r["p_better"], draws) for r in rows]),
         Column("", [r["conclusion"] or "unknown" for r in rows], left=True),
     ]
 
