@@ -67,9 +67,9 @@ def render(
     ranks = shortlists.ranked(evaluation, estimator, k)
     if len(among) > 1 and ranks:
         figures["ranks"] = lambda: plots.ranks(evaluation, estimator=estimator, among=among)
-    if len(predicted[0].cells) == len(among) > 1:
+    if len(predicted[0].cells) > 1:
         figures["predicted"] = lambda: plots.predictive_sharpe_ratio(
-            evaluation, estimator=estimator, among=among
+            evaluation, estimator=estimator, among=among, most_k=len(predicted[0].cells)
         )
     if judgement is not None and n_policies > 1:
         figures["sharpe"] = lambda: plots.sharpe_ratio(judgement["tables"])
