@@ -12,7 +12,7 @@ import pytest
 from cli_log import log_frame, wrong
 from counterfolio.cli.failure import message
 from counterfolio.exceptions import InvalidArgumentError
-from counterfolio.text import chance
+from counterfolio.text import chance, span
 from counterfolio.uncertainty import KINDS
 
 call = cli_log.call
@@ -298,7 +298,7 @@ def test_rank_says_how_sure_the_ranks_are(call):
     assert lines[0] == ["rank", "policy", "P(best)", "P(top 2)", "ranks"]
     for line, row in zip(lines[1:], ranking.rows(named=True), strict=True):
         chances = [chance(row[name], 200) for name in ("p_best", "p_top_2")]
-        ranks = f"{row['rank_low']} to {row['rank_high']}"
+        ranks = span(str(row["rank_low"]), str(row["rank_high"]))
         assert line == [str(row["rank"]), row["policy"], *chances, ranks]
     # All three are surely among three.
     assert "P(top 3)" not in call("rank", *args, "--k", "3")[1]

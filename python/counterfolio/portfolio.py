@@ -94,7 +94,7 @@ class PredictiveSharpeRatio:
         signal = (
             "fewer than four policies are too few to tell signal from noise"
             if self.signal is None
-            else f"{percent(self.signal, 0)} of the spread of the estimates is signal"
+            else f"{_share(self.signal)} of the spread of the estimates is signal"
         )
         return (
             f"Predicted: {ratio}the best of it beats the behavior policy with probability "
@@ -349,6 +349,11 @@ def _reason(
     if undefined:
         words.append(f"{plural(undefined, 'policy')} without a defined estimate ranked last.")
     return " ".join(words)
+
+
+def _share(signal: float) -> str:
+    """Say how much is signal: never all of it."""
+    return ">99 %" if signal > 0.995 else percent(signal, 0)
 
 
 def _confidence(gain: float, error: float) -> str:

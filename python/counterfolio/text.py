@@ -56,6 +56,11 @@ def chance(p: float | None, draws: int | None = None) -> str:
     return f"<{100 * least:.3g} %" if p < least / 2 else percent(p)
 
 
+def span(low: str, high: str) -> str:
+    """Say a range; one end where both read alike."""
+    return low if low == high else f"{low} to {high}"
+
+
 def plural(count: int, noun: str) -> str:
     """Count things, as in "1 row" and "2,000 rows"."""
     many = noun[:-1] + "ies" if noun.endswith("y") else noun + "s"

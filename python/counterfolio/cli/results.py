@@ -11,7 +11,7 @@ import polars as pl
 from counterfolio.cli.output import Result
 from counterfolio.display import difference_interval_name, draws_of_differences
 from counterfolio.summary import DOUBTED, names
-from counterfolio.text import Column, aligned, chance, number, text_table, wrap
+from counterfolio.text import Column, aligned, chance, number, span, text_table, wrap
 
 if TYPE_CHECKING:
     import counterfolio as cf
@@ -185,7 +185,7 @@ def _resampled(rows: pl.DataFrame, k: int, draws: int) -> list[Column]:
     ]
     if k > 1:
         columns.append(Column(f"P(top {k})", [chance(p, draws) for p in rows[f"p_top_{k}"]]))
-    return [*columns, Column("ranks", [f"{a} to {b}" for a, b in ends])]
+    return [*columns, Column("ranks", [span(str(a), str(b)) for a, b in ends])]
 
 
 def _compared(rows: pl.DataFrame, settings: dict[str, Any]) -> list[Column]:

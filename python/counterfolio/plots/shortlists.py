@@ -212,7 +212,7 @@ def predictive_sharpe_ratio(
     ax = new_axes(ax, 8, 3.6)
     # One k alone would have a band without width.
     at, below, above = (k, low, high) if len(k) > 1 else ([1.95, 2.05], low * 2, high * 2)
-    band = {"color": LIGHT, "linewidth": 0, "label": "predicted (5 % to 95 %)"}
+    band: dict[str, Any] = {"color": LIGHT, "linewidth": 0, "label": "predicted (5 % to 95 %)"}
     ax.fill_between(at, np.minimum(below, top), np.minimum(above, top), **band)
     for i, (name, line) in enumerate(lines):
         style = series_style(i, len(lines))

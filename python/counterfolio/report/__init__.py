@@ -76,6 +76,7 @@ def render(
         figures["best"] = lambda: plots.top_k(
             judgement["tables"], "best", behavior_value=judgement["behavior"]
         )
+    reason, prediction = shortlists.reason(evaluation, estimator, k)
     return environment.get_template("report.html.j2").render(
         title=title or "Which candidates deserve an online test",
         evaluation=evaluation,
@@ -92,7 +93,12 @@ def render(
         sizes=shortlists.sizes(evaluation, estimator, lists),
         ranks=ranks,
         predicted=predicted,
-        reason=shortlists.reason(evaluation, estimator, k),
+        reason=reason,
+        prediction=prediction,
+        told_from_noise=any(
+            x.predictive_sharpe_ratio is not None and x.predictive_sharpe_ratio.signal is not None
+            for x in lists
+        ),
         judged=judgement,
         changes=what_may_change(evaluation, estimator, k),
         assumptions=assumptions(evaluation),
