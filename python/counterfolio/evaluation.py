@@ -385,7 +385,7 @@ class Evaluation:
         *,
         estimator: str | None = None,
         k: int | None = None,
-        truth: Mapping[str, float] | None = None,
+        truth: Mapping[str, Any] | None = None,
         title: str | None = None,
     ) -> None:
         """Write a report for someone who decides: one HTML file that needs nothing else.
@@ -402,8 +402,9 @@ class Evaluation:
         k
             Size of the shortlist. Default: 3, or the number of policies if that is smaller.
         truth
-            Policy -> true value, of every policy, where known: adds SharpeRatio@k. The behavior
-            policy's may be given as "behavior"; default: its own mean return.
+            Policy -> true value or array of returns, of every policy, where known: adds
+            SharpeRatio@k. The behavior policy's may be given as "behavior"; default: its own mean
+            return.
         title
             Heads the report.
 

@@ -61,14 +61,12 @@ def predicted(lists: list[Portfolio]) -> list[Column]:
     return [
         Column("k", [str(len(x.policies)) for x, _ in found]),
         Column("adds", [x.policies[-1] for x, _ in found], left=True),
-        Column(
-            "P(it is the best)", [chance(y.p_best[x.policies[-1]], y.n_draws) for x, y in found]
-        ),
+        Column("P(is best)", [chance(y.p_best[x.policies[-1]], y.n_draws) for x, y in found]),
         Column("P(gain)", [chance(y.p_better, y.n_draws) for _, y in found]),
-        Column("expected gain", [number(y.expected_gain, 3) for _, y in found]),
+        Column("gain", [number(y.expected_gain, 3) for _, y in found]),
         Column("SharpeRatio@k", [_ratio(y.median) for _, y in found]),
-        Column("5 % to 95 %", [span(_ratio(y.low), _ratio(y.high)) for _, y in found]),
-        Column("of the estimates", [_ratio(x.sharpe_ratio) for x, _ in found]),
+        Column("5\u00a0% to 95\u00a0%", [span(_ratio(y.low), _ratio(y.high)) for _, y in found]),
+        Column("of estimates", [_ratio(x.sharpe_ratio) for x, _ in found]),
     ]
 
 
