@@ -96,8 +96,9 @@ class PredictiveSharpeRatio:
             if self.signal is None
             else f"{_share(self.signal)} of the spread of the estimates is signal"
         )
+        best = "it" if len(self.p_best) == 1 else "the best of it"
         return (
-            f"Predicted: {ratio}the best of it beats the behavior policy with probability "
+            f"Predicted: {ratio}{best} beats the behavior policy with probability "
             f"{chance(self.p_better, self.n_draws)}, by {number(self.expected_gain, 3)} in "
             f"expectation ({signal}"
             + (
