@@ -16,6 +16,8 @@ from story import Story
 ROWS = 20_000
 #: Further logs, to see what was luck.
 LOGS = 100
+#: Resampled logs, to see how sure the ranking is.
+RESAMPLES = 1000
 #: Places on the shortlist.
 K = 3
 #: With one decision to an episode pdis and snpdis repeat tis and sntis.
@@ -124,8 +126,18 @@ def tell_shortlists(
 ) -> None:
     """The shortlist, what the estimators' shortlists really return, and how to read it."""
     story.head(f"The shortlist of {K}, and what it is really worth")
-    story.show(evaluation.portfolio(K, "dr"))
+    chosen = evaluation.portfolio(K, "dr")
+    story.show(chosen)
     lists = shortlists(evaluation, truth, behavior)
+    predicted = chosen.predictive_sharpe_ratio
+    assert predicted is not None, "there are replicates"
+    came = cf.sharpe_ratio_at_k(estimated(evaluation, "dr"), truth, behavior, K)
+    story.say(
+        f"The prediction knows no truth; it comes from {RESAMPLES:,} resampled logs. Here the "
+        f"truth is known: SharpeRatio@{K} of this shortlist is {came:.1f}, "
+        f"{'within' if predicted.low <= came <= predicted.high else 'outside'} the "
+        f"{predicted.low:.1f} to {predicted.high:.1f} that were predicted."
+    )
     at_k = lists.filter(pl.col("k") == K)
     story.say(f"True values of the top {K} by each estimator, last by the truth (cf.top_k):")
     story.table(at_k.select("ranked_by", "chosen", "best", "mean", "worst", "std"), 4)
@@ -213,6 +225,8 @@ def main() -> Story:
             name: cf.PolicyColumns(action_probs=probs[images], q_values=world.q_values[images])
             for name, probs in world.candidates.items()
         },
+        n_resamples=RESAMPLES,
+        seed=0,
     )
     tell_estimates(story, beside_truth(evaluation, truth), behavior)
     tell_shortlists(story, evaluation, truth, behavior)

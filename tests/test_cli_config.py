@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tomllib
 from dataclasses import fields
 
@@ -107,6 +108,57 @@ def test_a_run_repeats_itself(call, tmp_path, monkeypatch):
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
     assert call("evaluate", "--config", "../run.toml")[:2] == first[:2]
+
+
+#: What is given -> how often the log is resampled, and what a saved run says of it.
+RESAMPLED = {
+    (): (0, None),
+    ("--report", "r.html"): (1000, 1000),
+    ("--report", "r.html", "--n-resamples", "40"): (40, 40),
+    ("--report", "r.html", "--n-resamples", "0"): (0, 0),
+    ("--n-resamples", "0"): (0, 0),
+    ("--n-resamples", "40"): (40, 40),
+    ("--interval", "bootstrap"): (1000, 1000),
+}
+
+
+@pytest.mark.parametrize("given", RESAMPLED)
+def test_a_report_resamples_unless_told_otherwise(given, call, tmp_path):
+    """Whether the command line says so or a file does; nothing is saved that was not used."""
+    used, saved = RESAMPLED[given]
+    args = ("evaluate", "log.parquet", *POLICY, "--format", "json")
+    out = call(*args, *given, "--save-config", "run.toml")[1]
+    assert json.loads(out)["settings"]["n_resamples"] == used
+    run = load(str(tmp_path / "run.toml"))
+    assert run.n_resamples == saved
+    again = call("evaluate", "--config", "run.toml", "--format", "json")[1]
+    assert again == out
+    text = (tmp_path / "run.toml").read_text()
+    assert ("seed" in text) == ("method" in text) == (used > 0)
+
+
+def test_a_file_decides_unless_the_command_line_does(call, tmp_path):
+    def resampled(command, *args):
+        out = call(command, "log.parquet", *POLICY, "--config", "run.toml", *args)[1]
+        return json.loads(out)["settings"]["n_resamples"]
+
+    report = ("--report", "r.html")
+    (tmp_path / "run.toml").write_text("format = 'json'\nn-resamples = 0")
+    assert resampled("evaluate", *report) == 0
+    assert resampled("evaluate", *report, "--n-resamples", "30") == 30
+    # A report that only the file names.
+    (tmp_path / "run.toml").write_text("format = 'json'\nreport = 'r.html'")
+    assert resampled("evaluate") == 1000
+    assert resampled("evaluate", "--n-resamples", "0") == 0
+    assert resampled("rank") == 0
+
+
+def test_an_option_that_was_not_used_stays_in_the_file(call, tmp_path):
+    args = ("--method", "bca", "--resampling", "multinomial", "--seed", "0")
+    call("evaluate", "log.parquet", *POLICY, *args, "--save-config", "run.toml")
+    run = load(str(tmp_path / "run.toml"))
+    assert (run.method, run.resampling, run.seed) == ("bca", "multinomial", 0)
+    assert run.n_resamples is None
 
 
 def test_the_command_line_overrides_the_file(call, tmp_path):

@@ -102,7 +102,13 @@ class TestThePage:
     def test_holds_both_acts_and_all_tables(self, told):
         page = told[1].read_text(encoding="utf-8")
         assert page.count("<h1>") == 4  # three acts and the list of reports
-        assert page.count("<table") == page.count("</table>") == 23
+        assert page.count("<table") == page.count("</table>") == 24
+
+    def test_every_report_says_how_sure_its_ranking_is(self, told):
+        for name in ("open_bandit", "digits", "cartpole"):
+            page = (told[1].parent / f"{name}.html").read_text(encoding="utf-8")
+            assert "How sure is the ranking?" in page
+            assert "What the shortlist will turn out to be worth" in page
 
     def test_text_is_escaped(self):
         story = example("story").Story("a < b & c")
@@ -138,6 +144,18 @@ class TestTheRealLog:
         assert "Nothing can be told apart. Every interval of a difference contains 0" in text
         assert "46 clicks in 10,000 impressions" in text
 
+    def test_says_how_sure_the_ranks_are(self, act, logs, told):
+        shown, other = logs
+        roles = {"action": "item_id", "reward": "click", "propensity": "propensity_score"}
+        log = cf.LoggedData.from_frame(shown, state=act.AFFINITIES, **roles)
+        evaluation = cf.evaluate(
+            log, act.candidates(shown, other), ["sntis"], n_resamples=1000, seed=0
+        )
+        leader = evaluation.ranking().row(0, named=True)
+        text = words(told[0])
+        assert f"{leader['policy']} came first in {100 * leader['p_best']:.0f} % of these" in text
+        assert f"its rank lies from {leader['rank_low']} to {leader['rank_high']}," in text
+
     def test_says_how_many_impressions_it_takes(self, told):
         # 10,000 ((1.96 + 0.8416) 0.003563851 / d)^2 for d = 0.002048187 and d = 0.00046
         text = words(told[0])
@@ -169,6 +187,20 @@ class TestTheKnownTruth:
         values = judged.pivot("estimator", index="policy", values="value")
         for step, whole in (("pdis", "tis"), ("snpdis", "sntis")):
             np.testing.assert_allclose(values[step], values[whole], rtol=1e-12)
+
+    def test_says_whether_the_prediction_held(self, digits, world, truth, told):
+        log, images, _ = world.draw(digits.ROWS, seed=0)
+        policies = {
+            name: cf.PolicyColumns(action_probs=p[images], q_values=world.q_values[images])
+            for name, p in world.candidates.items()
+        }
+        evaluation = cf.evaluate(log, policies, ["dr"], n_resamples=1000, seed=0)
+        found = evaluation.portfolio(3).predictive_sharpe_ratio
+        behavior = world.value(world.behavior)
+        came = cf.sharpe_ratio_at_k(evaluation.values(), truth, behavior, 3)
+        held = "within" if found.low <= came <= found.high else "outside"
+        said = f"is {came:.1f}, {held} the {found.low:.1f} to {found.high:.1f} that were predicted"
+        assert said in words(told[0])
 
     def test_says_which_shortlist_is_best_and_why(self, told):
         text = words(told[0])

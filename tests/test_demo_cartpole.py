@@ -121,6 +121,23 @@ def test_the_log_is_sound_and_the_verdicts_bite(act, evaluation):
     assert evaluation.ranking("dm")["policy"][0] == min(truth, key=truth.get) == "contrary"
 
 
+def test_predictions_stand_beside_the_true_ratios(act):
+    truth, behavior, _ = act.truths()
+    evaluation = act.evaluate(0, 200)
+    true = {
+        e: cf.sharpe_ratio_at_k(evaluation.values(e), truth, behavior, act.K)
+        for e in ("sndr", "dm")
+    }
+    table = act.predict(evaluation, dict.fromkeys(evaluation.estimators, 0.0) | true)
+    for row in table.rows(named=True):
+        found = evaluation.portfolio(act.K, row["estimator"]).predictive_sharpe_ratio
+        assert (row["predicted_5%"], row["95%"]) == (found.low, found.high)
+        ratio = row[f"true_SR@{act.K}"]
+        assert row["within"] == (found.low <= ratio <= found.high)
+    # No log shows how wrong a model is.
+    assert not table.row(by_predicate=pl.col("estimator") == "dm", named=True)["within"]
+
+
 def test_the_scores_are_those_of_the_package(act, evaluation):
     truth, behavior, _ = act.truths()
     table = act.scores(evaluation)

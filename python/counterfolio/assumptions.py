@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from counterfolio import estimators as registry
-from counterfolio.uncertainty import in_words
+from counterfolio.uncertainty import ANY, in_words
 
 if TYPE_CHECKING:
     from counterfolio.evaluation import Evaluation
@@ -30,6 +30,11 @@ def assumptions(evaluation: Evaluation) -> list[str]:
         "step; an episode that has ended earns nothing more.",
         f"{said[:1].upper()}{said[1:]}.",
     ]
+    if s["interval"] not in ANY:
+        listed.append(
+            "Intervals of differences from the behavior policy, and what they tell apart, are "
+            "normal: they hold for many episodes alone."
+        )
     if s["conditions_on"]:
         listed.append(
             "The Q-model (q and v) is taken as given: no interval knows how wrong it is. dm "

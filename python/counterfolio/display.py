@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from counterfolio.policies import BEHAVIOR
 from counterfolio.text import Column, aligned, count, plural
+from counterfolio.uncertainty import ANY
 
 if TYPE_CHECKING:
     import polars as pl
@@ -25,6 +26,22 @@ def caption(settings: dict[str, Any]) -> str:
         f"gamma {s['gamma']:g}"
         + (", estimated propensities" if s["propensity_source"] == "estimated" else "")
     )
+
+
+def interval_name(settings: dict[str, Any]) -> str:
+    """Name the intervals, as the head of a column."""
+    return f"{100 * settings['confidence_level']:g} % interval"
+
+
+def difference_interval_name(settings: dict[str, Any]) -> str:
+    """Name the intervals of differences: normal where bounds on a mean bound no difference."""
+    name = interval_name(settings)
+    return name if settings["interval"] in ANY else f"normal {name}"
+
+
+def draws_of_differences(settings: dict[str, Any]) -> int | None:
+    """How many replicates a probability of being better rests on; None for an approximation."""
+    return settings["n_resamples"] if settings["interval"] == "bootstrap" else None
 
 
 def layout(

@@ -12,7 +12,7 @@ import polars as pl
 
 from counterfolio import estimators as registry
 from counterfolio.contrasts import Contrasts
-from counterfolio.display import caption, layout
+from counterfolio.display import caption, interval_name, layout
 from counterfolio.evaluation_files import read_evaluation, write_evaluation
 from counterfolio.exceptions import InvalidArgumentError
 from counterfolio.files import check_folder, check_path, write_text
@@ -325,7 +325,7 @@ class Evaluation:
         *,
         estimator: str | None = None,
         k: int | None = None,
-        truth: Mapping[str, float] | None = None,
+        truth: Mapping[str, Any] | None = None,
         title: str | None = None,
     ) -> None:
         """Write a report for someone who decides: one HTML file that needs nothing else.
@@ -342,8 +342,9 @@ class Evaluation:
         k
             Size of the shortlist. Default: 3, or the number of policies if that is smaller.
         truth
-            Policy -> true value, of every policy, where known: adds SharpeRatio@k. The behavior
-            policy's may be given as "behavior"; default: its own mean return.
+            Policy -> true value or array of returns, of every policy, where known: adds
+            SharpeRatio@k. The behavior policy's may be given as "behavior"; default: its own mean
+            return.
         title
             Heads the report.
 
@@ -388,7 +389,7 @@ class Evaluation:
 
     @property
     def _interval(self) -> str:
-        return f"{100 * self.settings['confidence_level']:g} % interval"
+        return interval_name(self.settings)
 
     def __repr__(self) -> str:
         columns, lines = layout(self.estimates, self.settings, self._interval)

@@ -92,14 +92,15 @@ class PredictiveSharpeRatio:
                 f"cases of ten (median {number(self.median, 3)}), and "
             )
         signal = (
-            "fewer than four policies: replicates as they are"
+            "fewer than four policies are too few to tell signal from noise"
             if self.signal is None
-            else f"{percent(self.signal, 0)} of the spread of the estimates is signal"
+            else f"{_share(self.signal)} of the spread of the estimates is signal"
         )
+        best = "it" if len(self.p_best) == 1 else "the best of it"
         return (
-            f"Predicted: {ratio}the best of it beats the behavior policy with probability "
-            f"{chance(self.p_better)}, by {number(self.expected_gain, 3)} in expectation "
-            f"({signal}"
+            f"Predicted: {ratio}{best} beats the behavior policy with probability "
+            f"{chance(self.p_better, self.n_draws)}, by {number(self.expected_gain, 3)} in "
+            f"expectation ({signal}"
             + (
                 f"; {self.n_draws:,} of {self.n_resamples:,} replicates define every estimate"
                 if self.n_draws < self.n_resamples
@@ -352,6 +353,11 @@ def _reason(
     if undefined:
         words.append(f"{plural(undefined, 'policy')} without a defined estimate ranked last.")
     return " ".join(words)
+
+
+def _share(signal: float) -> str:
+    """Say how much is signal: never all of it."""
+    return ">99 %" if signal > 0.995 else percent(signal, 0)
 
 
 def _confidence(gain: float, error: float) -> str:

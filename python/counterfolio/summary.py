@@ -145,9 +145,11 @@ def _first(evaluation: Evaluation, estimator: str, among: Sequence[str], policy:
     table = evaluation.ranking(estimator, among=among)
     share = table.filter(policy=policy)["p_best"][0]
     draws = evaluation.settings["n_resamples"]
+    whole = len(among) == len(evaluation.policies)
     return [
-        f"Over {draws:,} resampled logs, ranked each time, {quoted(policy)} came first of them in "
-        f"{chance(share)}."
+        f"The log was resampled {draws:,} times and the candidates ranked each time: in "
+        f"{chance(share, draws)} of these logs {quoted(policy)} came first"
+        + ("." if whole else " of those that can be trusted.")
     ]
 
 
@@ -227,7 +229,7 @@ def _gain(evaluation: Evaluation, row: dict[str, Any]) -> str:
         return f"{policy} is estimated as the behavior policy itself."
     show = aligned([difference], [error])
     side = "above" if difference > 0 else "below"
-    share = f", {percent(abs(difference) / behavior, 0)}" if behavior > 0 else ""
+    share = f" ({percent(abs(difference) / behavior, 0)})" if behavior > 0 else ""
     words = (
         f"{policy} is estimated {show(abs(difference))}{share} {side} the behavior policy "
         f"({evaluation._interval} of the difference: "
@@ -267,7 +269,7 @@ def what_may_change(evaluation: Evaluation, estimator: str, k: int) -> list[str]
     found += _contenders(evaluation, estimator, trusted)
     if len(trusted) > 1 and k > 1:
         found += _order(
-            evaluation, estimator, trusted[:2], f"The order of the first two, {names(trusted[:2])}"
+            evaluation, estimator, trusted[:2], f"The order of the first two, {names(trusted[:2])},"
         )
     if len(trusted) > k:
         pair = trusted[k - 1 : k + 1]

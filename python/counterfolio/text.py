@@ -43,11 +43,22 @@ def percent(x: float | None, digits: int = 1) -> str:
     return f"<{least:g} %" if 0 < 100 * x < least / 2 else f"{100 * x:.{digits}f} %"
 
 
-def chance(p: float) -> str:
-    """Format a probability that rests on an approximation: never 0 or 100 %."""
-    if math.isnan(p):
+def chance(p: float | None, draws: int | None = None) -> str:
+    """Format a probability that rests on an approximation, or on so many draws: never 0 or 100 %.
+
+    What happened in every draw of 20 is said to be above 95 %.
+    """
+    if p is None or math.isnan(p):
         return ""
-    return ">99.9 %" if p > 0.9995 else "<0.1 %" if p < 0.0005 else percent(p)
+    least = max(0.001, 1 / draws) if draws else 0.001
+    if p > 1 - least / 2:
+        return f">{100 * (1 - least):.3g} %"
+    return f"<{100 * least:.3g} %" if p < least / 2 else percent(p)
+
+
+def span(low: str, high: str) -> str:
+    """Say a range; one end where both read alike."""
+    return low if low == high else f"{low} to {high}"
 
 
 def plural(count: int, noun: str) -> str:

@@ -28,6 +28,7 @@ from counterfolio.cli.failure import (
 )
 from counterfolio.cli.texts import EXAMPLES, START, help_of
 from counterfolio.exceptions import CounterfolioError, MissingExtraError
+from counterfolio.uncertainty import DEFAULT_RESAMPLES
 
 # typer's own, and click's in the versions of typer that build on it.
 ClickException: Any = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "ClickException")
@@ -140,6 +141,8 @@ def evaluate(
                 raise wrong(f"--{name} is for the report; add --report FILE")
     if run.report is not None:
         _check_report_extra()
+        if run.n_resamples is None:
+            run = replace(run, n_resamples=DEFAULT_RESAMPLES)
     true = read_truth(run.truth)
     # The report, and the file, say what is odd about any column of the log.
     every_column = run.report is not None or run.save is not None or kind == "parquet"
@@ -285,15 +288,16 @@ def main(args: Sequence[str] | None = None) -> int:
         The exit code.
     """
     command = typer.main.get_command(app)
+    given = sys.argv[1:] if args is None else args
     try:
         code = command.main(args=args, prog_name="counterfolio", standalone_mode=False)
         if sys.stdout is not None:
             sys.stdout.flush()
     except ClickException as error:
-        _complain(_usage(error, sys.argv[1:] if args is None else args))
+        _complain(_usage(error, given))
         return WRONG_CALL
     except CounterfolioError as error:
-        _complain(message(error))
+        _complain(message(error, given[0] if given else ""))
         return exit_code(error)
     except (BrokenPipeError, SystemExit):
         # Nobody reads any more, which rich and typer say by SystemExit.

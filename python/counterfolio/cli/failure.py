@@ -28,12 +28,17 @@ WORDS = (
     (r"\bname its format\b", lambda m: "name its format with --input-format"),
     (r"\bread it as (csv|tsv)\b", lambda m: f"read it with --input-format {m[1]}"),
     (
-        r"\b(?:pass )?(action_type|alternative|interval|score)=\"([\w-]+)\"",
-        lambda m: f"{_option(m[1])} {m[2]}",
+        r"\b(pass )?(action_type|alternative|interval|score)=\"([\w-]+)\"",
+        lambda m: f"{'add ' if m[1] else ''}{_option(m[2])} {m[3]}",
     ),
+    (
+        r"two numbers \(low, high\) with low < high, not \[(\S+), (\S+)\]",
+        lambda m: f"LOW,HIGH with LOW below HIGH, not {m[1]},{m[2]}",
+    ),
+    (r"(?<=_range must )(.*), not \[(\S+), (\S+)\]$", lambda m: f"{m[1]}, not {m[2]},{m[3]}"),
     (r"\b(\w+_range)=\(low, high\)", lambda m: f"{_option(m[1])} LOW,HIGH"),
     (r"\breturn_min=\.\.\.", lambda m: "--return-min NUMBER"),
-    (r"\bestimators=\[(.*?)\]", lambda m: "--estimators " + re.sub(r"[' ]", "", m[1])),
+    (r"\bestimators=\[(.*?)\]", lambda m: "--estimators " + re.sub(r"['\" ]", "", m[1])),
     (r" to LoggedData\.from_frame", lambda m: ""),
     (r"\b(pass )?actions=\[\.\.\.\]", lambda m: "name them with --actions LABEL"),
     (
@@ -44,6 +49,12 @@ WORDS = (
         r"^(unknown )?(action_type|confidence_level|num_threads|gamma|k|interval|alternative|score|"
         r"n_resamples|method|resampling|seed|\w+_range|return_min)(?= must| has| '|:)",
         lambda m: f"{m[1] or ''}{_option(m[2])}",
+    ),
+    # These are no words of a sentence, so they are arguments wherever no name in quotes holds them.
+    (
+        r"\"[^\"]*\"|(?<![\w-])(action_type|confidence_level|num_threads|n_resamples|\w+_range|"
+        r"return_min)(?![\w=])",
+        lambda m: _option(m[1]) if m[1] else m[0],
     ),
 )
 
@@ -62,11 +73,17 @@ def for_terminal(text: str) -> str:
     return "\n".join(map(one_line, text.split("\n")))
 
 
-def message(error: BaseException) -> str:
+def message(error: BaseException, command: str = "") -> str:
     """Say what was wrong in one line, naming options where the library names arguments."""
     text = str(error)
     for pattern, words in WORDS:
         text = re.sub(pattern, words, text)
+    if command == "rank":  # which takes one estimator
+        text = re.sub(
+            r"--estimators (\w+(?:,\w+)*)",
+            lambda m: "--estimator " + m[1].replace(",", " or "),
+            text,
+        )
     return one_line(text)
 
 

@@ -297,10 +297,9 @@ def estimate(run: Run, *, every_column: bool) -> tuple[cf.Evaluation, Run]:
     policies = {name: as_columns(inputs) for name, inputs in run.policies.items()}
     evaluation = cf.evaluate(log, policies, names, **arguments)
     used = {name: evaluation.settings[name] for name in ("gamma", *UNCERTAINTY)}
-    used |= {name: used[name] or [] for name in RANGES}
-    used |= {"n_resamples": used["n_resamples"] or None}
-    run = replace(run, estimators=evaluation.estimators, **used)
-    return evaluation, run
+    # What was not used stays as it was given, and what nobody named is left unsaid.
+    used = {name: value for name, value in used.items() if value}
+    return evaluation, replace(run, estimators=evaluation.estimators, **used)
 
 
 def _estimators(run: Run) -> list[str] | None:

@@ -228,8 +228,9 @@ NResamples = Annotated[
         "n-resamples",
         UNCERTAINTY,
         "NUMBER",
-        "Replicates of the bootstrap, for probabilities of ranks too. Default: 1000 with "
-        "--interval bootstrap, else 0.",
+        "How often to resample the log: for --interval bootstrap, for probabilities of ranks, for "
+        "what SharpeRatio@k will be. Default: 1000 with --interval bootstrap or evaluate "
+        "--report, else 0.",
         parser=_whole,
     ),
 ]
@@ -253,7 +254,13 @@ Resampling = Annotated[
 ]
 Seed = Annotated[
     int | None,
-    _option("seed", UNCERTAINTY, "NUMBER", "Of what is random. Default: drawn.", parser=_whole),
+    _option(
+        "seed",
+        UNCERTAINTY,
+        "NUMBER",
+        "Of what is random. Default: drawn, and told.",
+        parser=_whole,
+    ),
 ]
 ValueRange = Annotated[
     Text,

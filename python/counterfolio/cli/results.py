@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from counterfolio.cli.output import Result
+from counterfolio.display import difference_interval_name, draws_of_differences
 from counterfolio.summary import DOUBTED, names
-from counterfolio.text import Column, aligned, chance, number, text_table, wrap
+from counterfolio.text import Column, aligned, chance, number, span, text_table, wrap
 
 if TYPE_CHECKING:
     import counterfolio as cf
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
 #: Policies on a shortlist of no stated size, and rows of a printed ranking.
 SHORTLIST, SHOWN = 3, 40
+#: Intervals that hang on a seed, which is told so that the same can be drawn again.
+DRAWN = ("bootstrap", "hcope")
 
 
 def of_report(report: cf.LogReport) -> Result:
@@ -44,7 +47,10 @@ def of_evaluation(evaluation: cf.Evaluation) -> Result:
         }
 
     def text() -> list[str]:
-        blocks = [repr(evaluation), repr(evaluation.diagnostics)]
+        estimates, s = repr(evaluation), evaluation.settings
+        if s["interval"] in DRAWN:
+            estimates += f"\nIntervals drawn with seed {s['seed']}."
+        blocks = [estimates, repr(evaluation.diagnostics)]
         found = [f for f in evaluation.log_report.findings if f.severity == "serious"]
         if found:
             lines = [wrap(f"serious: {f.message}; {f.advice}.") for f in found]
@@ -106,7 +112,7 @@ def of_ranking(evaluation: cf.Evaluation, run: Run) -> Result:
     predicted = None if shortlist is None else shortlist.predictive_sharpe_ratio
 
     def text() -> list[str]:
-        shown = table[:SHOWN]
+        shown, s = table[:SHOWN], evaluation.settings
         by = "" if score == "value" else f", by the lower end of the {interval}"
         caption = f"Ranking by {estimator}{by}"
         more = f"\n{len(table) - SHOWN:,} more" if len(table) > SHOWN else ""
@@ -114,18 +120,20 @@ def of_ranking(evaluation: cf.Evaluation, run: Run) -> Result:
             f"{caption}\n{text_table(_ranked(shown, interval))}{more}",
             f"Compared with the behavior policy's {number(evaluation.behavior_value)}, on the same "
             f"episodes\n"
-            f"{text_table(_compared(shown, interval))}{more}",
+            f"{text_table(_compared(shown, s))}{more}",
         ]
-        if "p_best" in shown.columns:
-            caption = f"Ranks over {evaluation.settings['n_resamples']:,} resampled logs"
-            blocks.append(f"{caption}\n{text_table(_resampled(shown, k))}{more}")
-        notes = [
-            f"{policy}: {said}"
-            for policy, said in zip(shown["policy"], shown["note"], strict=True)
-            if said is not None
-        ]
-        if notes:
-            blocks.append("\n".join(wrap(said) for said in notes))
+        if "p_best" in shown.columns and len(table) > 1:
+            caption = f"Ranks over {s['n_resamples']:,} resampled logs (seed {s['seed']})"
+            columns = _resampled(shown, k if k < len(table) else 1, s["n_resamples"])
+            blocks.append(f"{caption}\n{text_table(columns)}{more}")
+        elif s["n_resamples"] or s["interval"] in DRAWN:
+            blocks.append(f"Drawn with seed {s['seed']}.")
+        noted: dict[str, list[str]] = {}
+        for policy, said in zip(shown["policy"], shown["note"], strict=True):
+            if said is not None:
+                noted.setdefault(said, []).append(policy)
+        if noted:
+            blocks.append("\n".join(wrap(f"{names(p)}: {said}") for said, p in noted.items()))
         left = f"Left out, since not to be trusted: {names(doubted)}. " if doubted else ""
         if shortlist is None:
             blocks.append(wrap(f"{left}No shortlist: no policy has an estimate to rely on."))
@@ -168,19 +176,20 @@ def _ranked(rows: pl.DataFrame, interval: str) -> list[Column]:
     ]
 
 
-def _resampled(rows: pl.DataFrame, k: int) -> list[Column]:
+def _resampled(rows: pl.DataFrame, k: int, draws: int) -> list[Column]:
     ends = zip(rows["rank_low"], rows["rank_high"], strict=True)
     columns = [
         Column("rank", [str(rank) for rank in rows["rank"]]),
         Column("policy", rows["policy"].to_list(), left=True),
-        Column("P(best)", [chance(p) for p in rows["p_best"]]),
+        Column("P(best)", [chance(p, draws) for p in rows["p_best"]]),
     ]
     if k > 1:
-        columns.append(Column(f"P(top {k})", [chance(p) for p in rows[f"p_top_{k}"]]))
-    return [*columns, Column("ranks", [f"{a} to {b}" for a, b in ends])]
+        columns.append(Column(f"P(top {k})", [chance(p, draws) for p in rows[f"p_top_{k}"]]))
+    return [*columns, Column("ranks", [span(str(a), str(b)) for a, b in ends])]
 
 
-def _compared(rows: pl.DataFrame, interval: str) -> list[Column]:
+def _compared(rows: pl.DataFrame, settings: dict[str, Any]) -> list[Column]:
+    draws = draws_of_differences(settings)
     errors = rows["difference_standard_error"]
     show = aligned(rows["difference"], errors)
     bounds = zip(rows["difference_ci_low"], rows["difference_ci_high"], strict=True)
@@ -188,6 +197,6 @@ def _compared(rows: pl.DataFrame, interval: str) -> list[Column]:
         Column("policy", rows["policy"].to_list(), left=True),
         Column("difference", [show(x) for x in rows["difference"]]),
         Column("std. error", [show(x) for x in errors]),
-        Column(interval, [f"{show(a)} to {show(b)}" for a, b in bounds]),
-        Column("P(better)", [chance(p) for p in rows["p_better"]]),
+        Column(difference_interval_name(settings), [f"{show(a)} to {show(b)}" for a, b in bounds]),
+        Column("P(better)", [chance(p, draws) for p in rows["p_better"]]),
     ]

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from counterfolio.display import difference_interval_name
 from counterfolio.exceptions import InvalidArgumentError
 from counterfolio.plots.forest import draw_intervals, interval_ends, limits_of
 from counterfolio.plots.style import (
@@ -118,7 +119,8 @@ def differences(
     name_rows(ax, rows["policy"].to_list())
     grid(ax, "x")
     ax.set_xlabel(
-        f"value less that of {plain(baseline)}, with {evaluation._interval}; filled: excludes 0",
+        f"value less that of {plain(baseline)}, with "
+        f"{difference_interval_name(evaluation.settings)}; filled: excludes 0",
         parse_math=False,
     )
     ax.set_title(label, loc="left", fontsize="medium")

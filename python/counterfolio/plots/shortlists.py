@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -122,9 +122,9 @@ def ranks(
 
     Notes
     -----
-    A square is the darker, the more of the resampled logs give the policy that rank; the line spans
-    the interval of its rank at the confidence level. To the right stands the probability of being
-    the best.
+    A square is the darker, the more of the resampled logs give the policy that rank; the line below
+    spans the interval of its rank at the confidence level. To the right stands the probability of
+    being the best.
     """
     label = evaluation._estimator(estimator or evaluation._headline())
     table = evaluation.ranking(label, among=among)
@@ -134,21 +134,25 @@ def ranks(
     count = len(table)
     below = table.select(f"p_top_{k}" for k in range(1, count + 1)).to_numpy()
     at = np.diff(below, axis=1, prepend=0.0)
+    draws = evaluation.settings["n_resamples"]
     ax = new_axes(ax, 8, 1.4 + 0.27 * count)
+    small: dict[str, Any] = {"fontsize": "small", "color": INK, "annotation_clip": False}
     for y, row in enumerate(at):
         shown = np.flatnonzero(row > 0)
-        shades = [str(0.92 * (1 - row[i] ** 0.6)) for i in shown]
-        ax.broken_barh([(i + 0.5, 1.0) for i in shown], (y - 0.4, 0.8), facecolors=shades)
+        shades = [str(0.92 - 0.79 * row[i] ** 0.6) for i in shown]
+        ax.broken_barh([(i + 0.5, 1.0) for i in shown], (y - 0.42, 0.64), facecolors=shades)
         low, high = table["rank_low"][y], table["rank_high"][y]
-        ax.plot((low - 0.45, high + 0.45), (y + 0.4, y + 0.4), color=INK, linewidth=1.6)
-        best = chance(table["p_best"][y])
-        ax.text(count + 0.7, y, best, va="center", fontsize="small", color=INK)
+        ax.plot((low - 0.4, high + 0.4), (y + 0.36, y + 0.36), color=INK, linewidth=1.6)
+        best = chance(table["p_best"][y], draws)
+        beside = (count + 0.5, y)
+        ax.annotate(best, beside, (8, 0), textcoords="offset points", va="center", **small)
+    corner: dict[str, Any] = {"xycoords": "axes fraction", "textcoords": "offset points"}
+    ax.annotate("P(best)", (1, 1), (8, 6), **corner, **small)
     name_rows(ax, table["policy"].to_list())
     ax.set_xlim(0.5, count + 0.5)
     ax.set_xticks(np.arange(1, count + 1, max(1, -(-count // 15))))
     level = f"{100 * evaluation.settings['confidence_level']:g} %"
-    draws = evaluation.settings["n_resamples"]
-    ax.set_xlabel(f"rank over {draws:,} resampled logs; line: {level} interval; right: P(best)")
+    ax.set_xlabel(f"rank over {draws:,} resampled logs; line: {level} interval")
     ax.set_title(f"{label}; darker: more of the logs", loc="left", fontsize="medium")
     return ax
 
@@ -159,6 +163,7 @@ def predictive_sharpe_ratio(
     estimator: str | None = None,
     among: Sequence[str] | None = None,
     table: pl.DataFrame | None = None,
+    most_k: int | None = None,
     ax: Axes | None = None,
 ) -> Axes:
     """Draw what SharpeRatio@k will turn out to be, over k, beside the ratio of the estimates.
@@ -173,6 +178,8 @@ def predictive_sharpe_ratio(
         Names of the policies to choose from. Default: all.
     table
         What `counterfolio.top_k` returned for the same ranking, where true values are known.
+    most_k
+        Largest k drawn. Default: the number of policies.
     ax
         Draws here. Default: a figure of its own.
 
@@ -182,6 +189,7 @@ def predictive_sharpe_ratio(
     """
     label = evaluation._estimator(estimator or evaluation._headline())
     count = len(evaluation.ranking(label, among=among))
+    count = count if most_k is None else min(count, most_k)
     lists = [evaluation.portfolio(k, label, among=among) for k in range(2, count + 1)]
     found = [x.predictive_sharpe_ratio for x in lists]
     predicted = [x for x in found if x is not None]
@@ -192,21 +200,29 @@ def predictive_sharpe_ratio(
         )
         raise InvalidArgumentError(text)
     k = np.arange(2, count + 1)
-    lines: list[tuple[str, list[float]]] = [("predicted (median)", [x.median for x in predicted])]
-    lines.append(("of the estimates", [x.sharpe_ratio for x in lists]))
+    lines: list[tuple[str, list[float]]] = [
+        ("of the estimates", [x.sharpe_ratio for x in lists]),
+        ("predicted (median)", [x.median for x in predicted]),
+    ]
     if table is not None:
         lines.append(("true", table["sharpe_ratio"].to_list()[1:count]))
     low, high = [x.low for x in predicted], [x.high for x in predicted]
     values = np.array([*low, *high, *(x for _, line in lines for x in line)])
-    top = 1.15 * max(float(values[np.isfinite(values)].max(initial=0.0)), 1e-9)
+    top = 1.15 * float(values[np.isfinite(values)].max(initial=0.0)) or 1.0
     ax = new_axes(ax, 8, 3.6)
-    ax.fill_between(
-        k, np.minimum(low, top), np.minimum(high, top), color=LIGHT, label="predicted (5 % to 95 %)"
-    )
+    # One k alone would have a band without width.
+    at, below, above = (k, low, high) if len(k) > 1 else ([1.95, 2.05], low * 2, high * 2)
+    band: dict[str, Any] = {"color": LIGHT, "linewidth": 0, "label": "predicted (5 % to 95 %)"}
+    ax.fill_between(at, np.minimum(below, top), np.minimum(above, top), **band)
     for i, (name, line) in enumerate(lines):
         style = series_style(i, len(lines))
-        ax.plot(k, np.minimum(line, top), linewidth=1.6, markersize=6, label=name, **style)
+        # Larger and hollow below, small and full above: equal lines stay visible.
+        style |= {"markersize": 8, "markerfacecolor": "white"} if i == 0 else {"markersize": 4}
+        style["markevery"] = max(1, -(-len(k) // 20))
+        ax.plot(k, np.minimum(line, top), linewidth=1.6, label=name, **style)
     ax.set_ylim(0, top)
+    beside = max(0.4, 0.02 * count) if len(k) > 1 else 1.0
+    ax.set_xlim(2 - beside, count + beside)
     ax.set_xticks(k[:: max(1, -(-len(k) // 15))])
     ax.set_xlabel("k, the size of the shortlist")
     ax.set_ylabel("SharpeRatio@k")

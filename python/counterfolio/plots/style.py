@@ -44,6 +44,30 @@ def plain(name: str, width: int = NAME_WIDTH) -> str:
     return cut(" ".join(name.split()) or " ", width)
 
 
+def short(names: Sequence[str]) -> list[str]:
+    """Shorten names that stand together: what all begin and end with gives way to what differs."""
+    shown = [plain(name) for name in names]
+    if len(set(shown)) == len(shown):
+        return shown
+    clean = [" ".join(name.split()) for name in names]
+    head = _alike(clean)
+    tail = _alike([name[head:][::-1] for name in clean])
+    middles = [name[head : len(name) - tail] for name in clean]
+    room = max(NAME_WIDTH - 2 - max(map(len, middles)), 2)
+    first = clean[0][: min(head, room // 2)]
+    end = clean[0][len(clean[0]) - min(tail, room - len(first)) :]
+    dots = ("…" if head > len(first) else "", "…" if tail > len(end) else "")
+    return [plain(f"{first}{dots[0]}{middle}{dots[1]}{end}") for middle in middles]
+
+
+def _alike(names: Sequence[str]) -> int:
+    """Count the signs with which all begin."""
+    first, last = min(names), max(names)
+    return next(
+        (i for i, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), len(first)
+    )
+
+
 def new_axes(ax: Axes | None, width: float, height: float) -> Axes:
     """Give `ax`, or the axes of a figure of its own, with lines only where they are read."""
     if ax is None:
@@ -63,7 +87,7 @@ def grid(ax: Axes, axis: str) -> None:
 
 def name_rows(ax: Axes, names: Sequence[str]) -> None:
     """Name the rows of a plot from top to bottom."""
-    ax.set_yticks(np.arange(len(names)), [plain(n) for n in names], parse_math=False)
+    ax.set_yticks(np.arange(len(names)), short(names), parse_math=False)
     ax.set_ylim(len(names) - 0.4, -0.6)
     ax.tick_params(axis="y", length=0)
     ax.spines["left"].set_visible(False)

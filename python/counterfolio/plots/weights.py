@@ -18,6 +18,7 @@ from counterfolio.plots.style import (
     new_axes,
     plain,
     series_style,
+    short,
 )
 from counterfolio.text import suggest
 from counterfolio.verdict import LIMITS
@@ -106,7 +107,7 @@ def weights(evaluation: Evaluation, *, policy: str | None = None, ax: Axes | Non
     least = f"<{NEXT_TO_NOTHING:g}" if tiny else "0"
     ax.set_xticks([apart, *ticks], [least, *(f"{10.0**t:g}" for t in ticks)])
     ax.set_xlim(apart - width, high + 0.02 * (high - low))
-    ax.set_xlabel("weight of an episode / mean weight, those of (almost) 0 apart; dashed: the mean")
+    ax.set_xlabel("weight of an episode / mean weight; (almost) 0 apart; dashed: the mean")
     if single:
         ax.set_ylabel("share of episodes")
         ax.set_title(plain(names[0]), loc="left", fontsize="medium", parse_math=False)
@@ -170,10 +171,11 @@ def effective_sample_size(
         return ax
     ax = new_axes(ax, 8, 4)
     drawn: set[str] = set()
+    labels = short(names)
     for i, name in enumerate(names):
         verdict = verdicts[name]
         if len(names) <= FEW:
-            style, label = series_style(i, len(names)), plain(name)
+            style, label = series_style(i, len(names)), labels[i]
             style |= {"markevery": max(1, steps // 10), "markersize": 5}
         else:
             style, label = VERDICT_STYLES[verdict], "" if verdict in drawn else verdict

@@ -67,15 +67,16 @@ def render(
     ranks = shortlists.ranked(evaluation, estimator, k)
     if len(among) > 1 and ranks:
         figures["ranks"] = lambda: plots.ranks(evaluation, estimator=estimator, among=among)
-    if len(predicted[0].cells) == len(among) > 1:
+    if len(predicted[0].cells) > 1:
         figures["predicted"] = lambda: plots.predictive_sharpe_ratio(
-            evaluation, estimator=estimator, among=among
+            evaluation, estimator=estimator, among=among, most_k=len(predicted[0].cells)
         )
     if judgement is not None and n_policies > 1:
         figures["sharpe"] = lambda: plots.sharpe_ratio(judgement["tables"])
         figures["best"] = lambda: plots.top_k(
             judgement["tables"], "best", behavior_value=judgement["behavior"]
         )
+    reason, prediction = shortlists.reason(evaluation, estimator, k)
     return environment.get_template("report.html.j2").render(
         title=title or "Which candidates deserve an online test",
         evaluation=evaluation,
@@ -92,7 +93,12 @@ def render(
         sizes=shortlists.sizes(evaluation, estimator, lists),
         ranks=ranks,
         predicted=predicted,
-        reason=shortlists.reason(evaluation, estimator, k),
+        reason=reason,
+        prediction=prediction,
+        told_from_noise=any(
+            x.predictive_sharpe_ratio is not None and x.predictive_sharpe_ratio.signal is not None
+            for x in lists
+        ),
         judged=judgement,
         changes=what_may_change(evaluation, estimator, k),
         assumptions=assumptions(evaluation),

@@ -11,7 +11,7 @@ from counterfolio.exceptions import InvalidArgumentError
 from counterfolio.policies import BEHAVIOR
 from counterfolio.report.tables import shown
 from counterfolio.summary import names, trusted, verdict_of
-from counterfolio.text import Column, aligned, chance, number, percent
+from counterfolio.text import Column, aligned, chance, number, span
 
 if TYPE_CHECKING:
     import polars as pl
@@ -61,18 +61,12 @@ def predicted(lists: list[Portfolio]) -> list[Column]:
     return [
         Column("k", [str(len(x.policies)) for x, _ in found]),
         Column("adds", [x.policies[-1] for x, _ in found], left=True),
-        Column("P(it is the best)", [chance(y.p_best[x.policies[-1]]) for x, y in found]),
-        Column("P(gain)", [chance(y.p_better) for _, y in found]),
-        Column("expected gain", [number(y.expected_gain, 3) for _, y in found]),
+        Column("P(is best)", [chance(y.p_best[x.policies[-1]], y.n_draws) for x, y in found]),
+        Column("P(gain)", [chance(y.p_better, y.n_draws) for _, y in found]),
+        Column("gain", [number(y.expected_gain, 3) for _, y in found]),
         Column("SharpeRatio@k", [_ratio(y.median) for _, y in found]),
-        Column(
-            "5 % to 95 %",
-            ["" if math.isnan(y.low) else f"{_ratio(y.low)} to {_ratio(y.high)}" for _, y in found],
-        ),
-        Column("of the estimates", [_ratio(x.sharpe_ratio) for x, _ in found]),
-        Column(
-            "signal", ["unknown" if y.signal is None else percent(y.signal, 0) for _, y in found]
-        ),
+        Column("5\u00a0% to 95\u00a0%", [span(_ratio(y.low), _ratio(y.high)) for _, y in found]),
+        Column("of estimates", [_ratio(x.sharpe_ratio) for x, _ in found]),
     ]
 
 
@@ -82,39 +76,47 @@ def ranked(evaluation: Evaluation, estimator: str, k: int) -> list[Column]:
     if evaluation.replicates is None or not among:
         return []
     table = evaluation.ranking(estimator, among=among)
-    k = min(k, len(table))
+    k, draws = min(k, len(table)), len(evaluation.replicates)
     ends = zip(table["rank_low"], table["rank_high"], strict=True)
     return [
         Column("rank", [str(r) for r in table["rank"]]),
         Column("policy", table["policy"].to_list(), left=True),
-        Column("P(best)", [chance(p) for p in table["p_best"]]),
+        Column("P(best)", [chance(p, draws) for p in table["p_best"]]),
         *(
-            [Column(f"P(top {k})", [chance(p) for p in table[f"p_top_{k}"]])]
+            [Column(f"P(top {k})", [chance(p, draws) for p in table[f"p_top_{k}"]])]
             if 1 < k < len(table)
             else []
         ),
-        Column("ranks", [f"{a} to {b}" for a, b in ends]),
+        Column("ranks", [span(str(a), str(b)) for a, b in ends]),
     ]
 
 
 def _ratio(x: float) -> str:
-    return "" if math.isnan(x) else "∞" if math.isinf(x) else f"{x:.2f}"
+    """Three digits of it, no fewer than two of them decimals where it is small."""
+    if math.isnan(x):
+        return ""
+    if math.isinf(x):
+        return "∞"
+    return f"{x:.3g}" if x >= 1e6 else f"{x:,.{2 if x < 10 else 1 if x < 100 else 0}f}"
 
 
-def reason(evaluation: Evaluation, estimator: str, k: int) -> str:
-    """Say what the shortlist of k is, and who was left out."""
+def reason(evaluation: Evaluation, estimator: str, k: int) -> tuple[str, str]:
+    """Say what the shortlist of k is, and who was left out; apart from it, what is predicted."""
     among = trusted(evaluation)
     left = [p for p in evaluation.policies if p not in among]
     words = (
         f"Left out, since their estimates are not to be trusted: {names(left)}. " if left else ""
     )
     if not among:
-        return words + "There is nobody to choose from."
+        return words + "There is nobody to choose from.", ""
     try:
         chosen = evaluation.portfolio(min(k, len(among)), estimator, among=among)
     except InvalidArgumentError as error:
-        return f"{words}No shortlist of {k}: {error}."
-    return words + chosen.reason
+        return f"{words}No shortlist of {k}: {error}.", ""
+    found = chosen.predictive_sharpe_ratio
+    said = "" if found is None else found.sentence()
+    listed = f"The top {len(chosen.policies)}: {said.removeprefix('Predicted: ')}" if said else ""
+    return words + chosen.reason.removesuffix(said).rstrip(), listed
 
 
 def true_top_k(
@@ -143,7 +145,7 @@ def judged(
     if evaluation.replicates is not None and k > 1:
         found = assess(evaluation, truth, behavior_value=behavior, k=k).table
         rows = found.filter(metric="sharpe_ratio", k=k).rows(named=True)
-        said = [f"{_ratio(r['resampling_low'])} to {_ratio(r['resampling_high'])}" for r in rows]
+        said = [span(_ratio(r["resampling_low"]), _ratio(r["resampling_high"])) for r in rows]
         spread = [Column("over resampled logs", [*said, ""])]
     return {
         "over_k": [

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import math
+import re
 from typing import TYPE_CHECKING, Any
 
 from counterfolio.contrasts import is_rounding
-from counterfolio.display import ON_POLICY
+from counterfolio.display import ON_POLICY, difference_interval_name, draws_of_differences
 from counterfolio.policies import BEHAVIOR
 from counterfolio.summary import interval, verdict_of
-from counterfolio.text import Column, aligned, chance, count, number, percent
+from counterfolio.text import Column, aligned, chance, count, number, percent, span
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from counterfolio.evaluation import Evaluation
+
+
+#: A number in a note.
+NUMBER = re.compile(r"\d[\d,]*(?:\.\d+)?")
 
 
 def shown(show: Callable[[float], str]) -> Callable[[float], str]:
@@ -56,18 +61,41 @@ def estimates(evaluation: Evaluation, estimator: str) -> list[Column]:
 
 
 def notes(evaluation: Evaluation) -> list[tuple[str, str]]:
-    """Each note once, with the rows that it is about."""
+    """Each note once, numbers as a range where they alone differ, with the rows it is about."""
     found: dict[str, list[str]] = {}
+    rows: dict[str, dict[str, list[str]]] = {}
     for row in evaluation.estimates.rows(named=True):
         if row["note"] is None:
             continue
-        found.setdefault(row["note"], []).append(f"{row['policy']} ({row['estimator']})")
-    return [(note, ", ".join(rows)) for note, rows in found.items()]
+        alike = NUMBER.sub("0", row["note"])
+        found.setdefault(alike, []).append(row["note"])
+        rows.setdefault(alike, {}).setdefault(row["policy"], []).append(row["estimator"])
+    return [
+        (
+            _together(said),
+            "; ".join(f"{policy} ({', '.join(names)})" for policy, names in rows[alike].items()),
+        )
+        for alike, said in found.items()
+    ]
+
+
+def _together(notes: list[str]) -> str:
+    """Make one of notes that differ in their numbers alone."""
+    ranges = iter(
+        span(min(column, key=_value), max(column, key=_value))
+        for column in zip(*map(NUMBER.findall, notes), strict=True)
+    )
+    return NUMBER.sub(lambda _: next(ranges), notes[0])
+
+
+def _value(text: str) -> float:
+    return float(text.replace(",", ""))
 
 
 def comparison(evaluation: Evaluation, estimator: str) -> list[Column]:
     """Tabulate the differences from the behavior policy, the best first."""
     rows = evaluation.compare(None, estimator=estimator).rows(named=True)
+    draws = draws_of_differences(evaluation.settings)
     rows.sort(key=lambda r: -r["difference"] if not math.isnan(r["difference"]) else math.inf)
     values = evaluation.values(estimator)
     for row in rows:
@@ -79,8 +107,11 @@ def comparison(evaluation: Evaluation, estimator: str) -> list[Column]:
         Column("policy", [r["policy"] for r in rows], left=True),
         Column("difference", [show(r["difference"]) for r in rows]),
         Column("std. error", [show(r["standard_error"]) for r in rows]),
-        Column(evaluation._interval, [interval(show, r["ci_low"], r["ci_high"]) for r in rows]),
-        Column("p(better)", [chance(r["p_better"]) for r in rows]),
+        Column(
+            difference_interval_name(evaluation.settings),
+            [interval(show, r["ci_low"], r["ci_high"]) for r in rows],
+        ),
+        Column("P(better)", [chance(r["p_better"], draws) for r in rows]),
         Column("", [r["conclusion"] or "unknown" for r in rows], left=True),
     ]
 
@@ -89,11 +120,13 @@ def verdicts(evaluation: Evaluation) -> list[dict[str, Any]]:
     """Rows of the diagnostics, formatted."""
 
     def z(x: float | None) -> str:
-        return "" if x is None else f"{x:.1f}"
+        return "" if x is None else f"{round(x, 1) + 0.0:.1f}"  # no minus before a zero
 
     return [
         {
             **row,
+            # What is reliable has no other reason than the figures of its row.
+            "said": row["verdict"] != "reliable",
             "ess": count(row["effective_sample_size"]),
             "mean": number(row["mean_weight"]),
             "z_shown": z(row["z"]),
