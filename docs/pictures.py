@@ -88,10 +88,28 @@ def episodes() -> cf.Evaluation:
     return cf.evaluate(log, policies, ["snpdis"], gamma=0.95)
 
 
+def candidates() -> cf.Evaluation:
+    """Eight policies over six actions, some of them hardly told apart, under replicates."""
+    rng = np.random.default_rng(2)
+    n = 3000
+    action = rng.integers(6, size=n)
+    log = cf.LoggedData.from_frame(
+        {
+            "action": action,
+            "reward": rng.random(n) < np.linspace(0.1, 0.3, 6)[action],
+            "propensity": np.full(n, 1 / 6),
+        }
+    )
+    policies = {f"policy {i + 1}": rng.dirichlet(np.full(6, 2.0))[action] for i in range(8)}
+    return cf.evaluate(log, policies, ["sntis"], n_resamples=1000, seed=1)
+
+
 def pictures() -> dict[str, Axes]:
     """Every picture, by the name of its file."""
-    evaluation = episodes()
+    evaluation, many = episodes(), candidates()
     return {
+        "ranks": plots.ranks(many),
+        "predicted": plots.predictive_sharpe_ratio(many),
         "overlap": overlap(),
         "sizes": sizes(),
         "ess-by-step": plots.effective_sample_size(evaluation),
