@@ -8,7 +8,7 @@
 //! The sums are products of two matrices, multiplicities by episode and terms by episode, neither of
 //! which ever exists whole. A thread takes some octets of replicates and goes through the log bundle
 //! by bundle ([`crate::bundle`]): it draws the bundle's multiplicities, computes the terms of a policy
-//! some steps at a time, and adds them up in the register tile of [`crate::panels`]. The last weight of
+//! some steps at a time, and adds them up by the tables of [`crate::panels`]. The last weight of
 //! a finished episode goes to the bucket of its length, whose prefix sums carry it on (the absorbing
 //! convention).
 //!
@@ -18,9 +18,10 @@
 use std::ops::Range;
 
 use crate::bundle::{Order, STEP_COLUMNS};
+use crate::digits::Digits;
 use crate::error::Result;
 use crate::exact_replicates::exact;
-use crate::panels::{Cells, Row, WIDTH};
+use crate::panels::{Cells, Row, Tables, WIDTH};
 use crate::pool::Work;
 use crate::registry::Estimator;
 use crate::replicate_sums::{Columns, ReplicateSums, Single, write};
@@ -31,8 +32,10 @@ use crate::tiles::{Log, Plan, Policy, Scratch};
 use crate::weights::{Extended, SAFE_EXPONENT, Weight};
 
 /// Octets of replicates that a thread takes at a time, fewer where their sums are many.
-const MOST_OCTETS: usize = 64;
+const MOST_OCTETS: usize = 128;
 const MOST_BYTES: usize = 1 << 25;
+/// Octets for which the tables of [`crate::panels`] are well worth making.
+const FEW_OCTETS: usize = 64;
 
 /// Every estimate in every replicate.
 #[derive(Debug, Clone)]
@@ -45,8 +48,8 @@ pub struct Replicates {
 
 /// What is resampled, and how it is cut up.
 pub struct Bootstrap<'a> {
-    /// The policies in parts of which an octet of replicates' sums fit [`MOST_BYTES`]; one, unless
-    /// episodes are very long.
+    /// The policies in parts of which the sums of [`FEW_OCTETS`] fit [`MOST_BYTES`]; one, unless
+    /// episodes are long. Each draws anew, which then costs little beside its sums.
     parts: Vec<Part<'a>>,
     estimators: usize,
     replicates: usize,
@@ -66,7 +69,8 @@ struct Part<'a> {
 #[derive(Default)]
 struct Space {
     scratch: Scratch,
-    multiplicities: Vec<[f64; OCTET]>,
+    drawn: Digits,
+    tables: Tables,
     single: Single,
     steps: Steps,
 }
@@ -90,7 +94,7 @@ impl<'a> Bootstrap<'a> {
     ) -> Self {
         let columns = Columns::new(&Plan::new(log, policies, estimators, gamma));
         let one = columns.bytes(1, log.episodes.longest());
-        let at_a_time = (MOST_BYTES / one.max(1)).max(1);
+        let at_a_time = (MOST_BYTES / (FEW_OCTETS * one).max(1)).max(1);
         let parts = policies.chunks(at_a_time).map(|policies| {
             let plan = Plan::new(log, policies, estimators, gamma);
             let bytes = columns.bytes(policies.len(), log.episodes.longest());
@@ -193,10 +197,11 @@ impl Part<'_> {
         let (plan, episodes) = (&self.plan, self.plan.log.episodes);
         let policies = plan.policies.len();
         let mut sums = ReplicateSums::new(self.columns, policies, episodes.longest(), octets.len());
-        let mut draws = Draws::new(self.resample, octets, episodes.len());
+        let mut draws = Draws::new(self.resample, octets.clone(), episodes.len());
         let Space {
             scratch,
-            multiplicities,
+            drawn,
+            tables,
             single,
             steps,
         } = space;
@@ -204,43 +209,44 @@ impl Part<'_> {
             work.check()?;
             let own = plan.log_tile(span, &mut scratch.log);
             let order = Order::of(&own);
-            draws.fill(episodes, span, &order.positions, multiplicities);
-            let drawn = |range: Range<usize>| {
-                let octets = multiplicities.chunks_exact(order.len());
-                octets.map(move |m| &m[range.clone()])
-            };
+            drawn.begin(order.len(), octets.len());
+            draws.each(episodes, span, &order.positions, |octet, m| {
+                drawn.put(octet, m);
+            });
             let returns: Vec<f64> = order.arrange(own.returns).collect();
-            sums.begin(single, &returns);
+            sums.begin(single, &returns, order.rows());
             for p in 0..policies {
                 let tile = plan.policy_tile(p, &own, &mut scratch.policy);
-                let last = self.add_steps(&tile, &order, drawn, &mut sums.steps[p], steps);
+                let cells = &mut sums.steps[p];
+                let last = self.add_steps(&tile, &order, drawn, tables, cells, steps);
                 let v0 = order.starts().iter().map(|&row| tile.v[row]);
                 sums.take(single, p, v0, &last, &returns);
             }
-            sums.add(single, drawn, order.runs());
+            sums.add(single, drawn, tables, order.runs());
             work.tick();
         }
         Ok(sums)
     }
 
     /// Adds up the steps of one policy; returns the last weights.
-    fn add_steps<'m, M: Iterator<Item = &'m [[f64; OCTET]]>>(
+    fn add_steps(
         &self,
         tile: &Tile,
         order: &Order,
-        drawn: impl Fn(Range<usize>) -> M,
+        drawn: &Digits,
+        tables: &mut Tables,
         cells: &mut [Cells],
         Steps { narrow, wide }: &mut Steps,
     ) -> Vec<Extended> {
         let gamma = self.plan.narrow.gamma;
-        let n = order.len();
+        let n = order.rows();
         let per_step = self.columns.per_step();
         if !self.plan.weighted {
-            return vec![Extended::ONE; n];
+            return vec![Extended::ONE; order.len()];
         }
         // Without columns of steps only the last weights are wanted.
         let at_a_time = STEP_COLUMNS / per_step.max(1);
-        let mut w = vec![1.0; n];
+        let mut w = vec![1.0; order.len()];
         let mut beyond: Option<Vec<Extended>> = None;
         let mut before = Vec::new();
         let mut first = 0;
@@ -276,7 +282,7 @@ impl Part<'_> {
                     }
                 }
                 let reaching = order.reaching(first + i * WIDTH / per_step);
-                cells.add(drawn(0..reaching), &rows[..reaching]);
+                cells.add(drawn, tables, 0..reaching, rows);
             }
             first += at_a_time;
         }

@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use crate::digits::GROUP;
 use crate::panels::{Row, WIDTH};
 use crate::terms::basic::{Tile, residual};
 use crate::weights::Weight;
@@ -37,6 +38,11 @@ impl Order {
         self.positions.len()
     }
 
+    /// Rows to a panel: whole groups.
+    pub(crate) fn rows(&self) -> usize {
+        self.len().next_multiple_of(GROUP)
+    }
+
     /// How many reach a step.
     pub(crate) fn reaching(&self, step: usize) -> usize {
         self.lengths.partition_point(|&length| length > step)
@@ -62,8 +68,8 @@ impl Order {
     }
 
     /// Takes the weights of one policy from before to after the `steps`, and writes the terms w_t,
-    /// w_t r_t and w_t d_t, as far as `columns` wants them, into panels of as many rows as there are
-    /// episodes. `false`: a weight left the range in which `W` is exact; nothing may be used.
+    /// w_t r_t and w_t d_t, as far as `columns` wants them, into panels of [`Order::rows`].
+    /// `false`: a weight left the range in which `W` is exact; nothing may be used.
     pub(crate) fn walk<'t, W: Weight>(
         &self,
         tile: &Tile<'t>,
@@ -74,7 +80,7 @@ impl Order {
         panels: &mut Vec<Row<W>>,
     ) -> bool {
         let per_step = columns.iter().filter(|wanted| **wanted).count();
-        let n = self.len();
+        let n = self.rows();
         panels.clear();
         panels.resize(
             (steps.len() * per_step).div_ceil(WIDTH) * n,

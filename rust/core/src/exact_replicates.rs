@@ -22,21 +22,21 @@ pub(crate) fn exact(
     let mut draws = Draws::new(resample, octet..octet + 1, episodes.len());
     let mut scratch = Scratch::default();
     let mut sums = Sums::<Extended>::new(episodes.longest());
-    let mut multiplicities = Vec::new();
     let mut count = 0.0;
     for span in plan.bundles() {
         work.check()?;
         let order: Vec<u16> = (0..(span.1 - span.0) as u16).collect();
-        draws.fill(episodes, span, &order, &mut multiplicities);
         let own = plan.log_tile(span, &mut scratch.log);
         let tile = plan.policy_tile(policy, &own, &mut scratch.policy);
-        for (i, m) in multiplicities.iter().enumerate() {
-            let m = m[replicate % OCTET];
-            count += m;
-            for _ in 0..m as usize {
-                let _always = plan.add(&tile.episode(i), &plan.wide, &mut sums);
+        draws.each(episodes, span, &order, |_, drawn| {
+            for (i, m) in drawn.iter().enumerate() {
+                let m = m[replicate % OCTET];
+                count += f64::from(m);
+                for _ in 0..m {
+                    let _always = plan.add(&tile.episode(i), &plan.wide, &mut sums);
+                }
             }
-        }
+        });
     }
     Ok(plan.values(&sums, &plan.wide, count).collect())
 }

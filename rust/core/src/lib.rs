@@ -12,6 +12,7 @@ mod bundle;
 pub mod check;
 pub mod column;
 pub mod diagnostics;
+mod digits;
 pub mod episode;
 pub mod episode_terms;
 pub mod error;

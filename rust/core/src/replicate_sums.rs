@@ -1,12 +1,13 @@
 //! The state of some replicates: the sums of [`crate::sums::Sums`] under each one's multiplicities.
 //!
-//! Columns of terms stand six to a panel: those without a step (1, G, and for each policy v_0, w_{T-1},
+//! Columns of terms stand eight to a panel: those without a step (1, G, and for each policy v_0, w_{T-1},
 //! w_{T-1} G), those of each policy's steps (w_t, w_t r_t, w_t d_t), and the last weights by length.
 //! Only those are kept that an estimator asks for.
 
 use std::ops::Range;
 
-use crate::panels::{Cells, Exponents, Row, WIDTH};
+use crate::digits::Digits;
+use crate::panels::{Cells, Exponents, Row, Sum, Tables, WIDTH};
 use crate::registry::Estimator;
 use crate::resample::OCTET;
 use crate::sums::Sums;
@@ -83,7 +84,7 @@ impl Columns {
     /// Memory of the sums of an octet of replicates.
     pub(crate) fn bytes(self, policies: usize, horizon: usize) -> usize {
         let [single, steps, ended] = self.panels(policies, horizon);
-        (single + policies * steps + ended * horizon) * size_of::<[[f64; OCTET]; WIDTH]>()
+        (single + policies * steps + ended * horizon) * size_of::<[Sum; OCTET]>()
     }
 }
 
@@ -125,6 +126,8 @@ pub(crate) struct ReplicateSums {
 /// Columns without a step of a bundle, and the last weights, before they are added up.
 #[derive(Default)]
 pub(crate) struct Single {
+    /// Rows to a panel.
+    n: usize,
     rows: Vec<Row<f64>>,
     last: Vec<Row<Extended>>,
     scaled: Vec<Row<f64>>,
@@ -142,16 +145,16 @@ impl ReplicateSums {
         }
     }
 
-    /// Begins a bundle with the returns of its episodes.
-    pub(crate) fn begin(&mut self, single: &mut Single, returns: &[f64]) {
+    /// Begins a bundle with the returns of its episodes, to be written to panels of `n` rows.
+    pub(crate) fn begin(&mut self, single: &mut Single, returns: &[f64], n: usize) {
+        single.n = n;
         single.rows.clear();
-        single
-            .rows
-            .resize(self.single.len() * returns.len(), [0.0; WIDTH]);
+        single.rows.resize(self.single.len() * n, [0.0; WIDTH]);
         single.last.clear();
-        single
-            .last
-            .resize(self.ended.len() * returns.len(), [Extended::ZERO; WIDTH]);
+        let rows = self.ended.len() * n;
+        single.last.resize(rows, [Extended::ZERO; WIDTH]);
+        single.scaled.clear();
+        single.scaled.resize(n, [0.0; WIDTH]);
         self.put(single, 0, returns.iter().map(|_| Extended::ONE));
         self.put(single, 1, returns.iter().map(|g| Extended::from(*g)));
     }
@@ -179,7 +182,7 @@ impl ReplicateSums {
             );
         }
         if self.columns.ended {
-            let rows = &mut single.last[policy / WIDTH * returns.len()..];
+            let rows = &mut single.last[policy / WIDTH * single.n..];
             for (row, w) in rows.iter_mut().zip(last) {
                 row[policy % WIDTH] = *w;
             }
@@ -192,45 +195,49 @@ impl ReplicateSums {
         column: usize,
         terms: impl Iterator<Item = Extended> + Clone,
     ) {
-        let n = single.rows.len() / self.single.len();
+        let n = single.n;
         let (panel, slot) = (column / WIDTH, column % WIDTH);
         let rows = &mut single.rows[panel * n..(panel + 1) * n];
         write(terms, &mut self.single[panel], slot, rows);
     }
 
-    /// Adds up what was put; `drawn` gives the multiplicities of a range of the bundle's episodes and
-    /// `runs` are ranges of one length.
-    pub(crate) fn add<'m, M: Iterator<Item = &'m [[f64; OCTET]]>>(
+    /// Adds up what was put; `runs` are ranges of one length.
+    pub(crate) fn add(
         &mut self,
         single: &mut Single,
-        drawn: impl Fn(Range<usize>) -> M,
+        drawn: &Digits,
+        tables: &mut Tables,
         runs: impl Iterator<Item = (Range<usize>, usize)>,
     ) {
-        let n = single.rows.len() / self.single.len();
-        for (cells, rows) in self.single.iter_mut().zip(single.rows.chunks_exact(n)) {
-            cells.add(drawn(0..n), rows);
+        let Single {
+            n,
+            rows,
+            last,
+            scaled,
+        } = single;
+        for (cells, rows) in self.single.iter_mut().zip(rows.chunks_exact(*n)) {
+            cells.add(drawn, tables, 0..*n, rows);
         }
         if self.ended.is_empty() {
             return;
         }
         for (run, length) in runs {
-            for (lengths, rows) in self.ended.iter_mut().zip(single.last.chunks_exact(n)) {
+            for (lengths, last) in self.ended.iter_mut().zip(last.chunks_exact(*n)) {
                 // What has the greatest length is carried through no step.
                 let Some(cells) = lengths.get_mut(length - 1) else {
                     continue;
                 };
-                let rows = &rows[run.clone()];
-                single.scaled.clear();
-                single.scaled.resize(rows.len(), [0.0; WIDTH]);
+                let rows = &mut scaled[run.clone()];
                 for slot in 0..WIDTH {
                     write(
-                        rows.iter().map(|row| row[slot]),
+                        last[run.clone()].iter().map(|row| row[slot]),
                         cells,
                         slot,
-                        &mut single.scaled,
+                        rows,
                     );
                 }
-                cells.add(drawn(run.clone()), &single.scaled);
+                cells.add(drawn, tables, run.clone(), scaled);
+                scaled[run.clone()].fill([0.0; WIDTH]);
             }
         }
     }

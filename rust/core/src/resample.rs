@@ -107,16 +107,11 @@ pub const POISSON: [u32; 12] = [
     4_294_967_292,
 ];
 
-/// The Poisson variates of uniforms on `0..2^32`: how many thresholds each reaches.
+/// The Poisson variate of a uniform on `0..2^32`: how many thresholds it reaches.
 #[inline(always)]
-fn poisson(uniforms: [u32; OCTET]) -> [f64; OCTET] {
-    let mut reached = [0_u32; OCTET];
-    for threshold in POISSON {
-        for (count, u) in reached.iter_mut().zip(uniforms) {
-            *count += u32::from(threshold <= u);
-        }
-    }
-    reached.map(f64::from)
+fn poisson(uniform: u32) -> u32 {
+    let reached = POISSON.map(|threshold| u32::from(threshold <= uniform));
+    reached.iter().sum()
 }
 
 /// The multiplicities of some octets of replicates; multinomial ones are drawn beforehand.
@@ -127,6 +122,8 @@ pub(crate) struct Draws<'a> {
     drawn: Vec<[u16; OCTET]>,
     units: usize,
     hashes: Vec<u64>,
+    /// Multiplicities under one octet.
+    found: Vec<[u32; OCTET]>,
 }
 
 impl<'a> Draws<'a> {
@@ -153,6 +150,7 @@ impl<'a> Draws<'a> {
             drawn,
             units,
             hashes: Vec::new(),
+            found: Vec::new(),
         }
     }
 
@@ -168,43 +166,53 @@ impl<'a> Draws<'a> {
         }
     }
 
-    /// Multiplicities of the episodes `first + order[i]`, octet by octet, in `out`.
-    pub(crate) fn fill(
+    /// Hands over the multiplicities of the episodes `first + order[i]` under one octet after the other.
+    pub(crate) fn each(
         &mut self,
         episodes: &Episodes,
         (first, last): (usize, usize),
         order: &[u16],
-        out: &mut Vec<[f64; OCTET]>,
+        mut take: impl FnMut(usize, &[[u32; OCTET]]),
     ) {
-        out.clear();
+        let Self {
+            resample,
+            octets,
+            drawn,
+            units,
+            hashes,
+            found,
+        } = self;
         let unit = |i: u16| {
             let episode = first + usize::from(i);
-            self.resample
+            resample
                 .clusters
                 .map_or(episode, |c| c.of[episode] as usize)
         };
-        if self.resample.resampling == Resampling::Multinomial {
-            for drawn in self.drawn.chunks_exact(self.units) {
-                out.extend(order.iter().map(|&i| drawn[unit(i)].map(f64::from)));
+        if resample.resampling == Resampling::Multinomial {
+            for (octet, drawn) in drawn.chunks_exact(*units).enumerate() {
+                found.clear();
+                found.extend(order.iter().map(|&i| drawn[unit(i)].map(u32::from)));
+                take(octet, found);
             }
             return;
         }
-        let Self {
-            hashes, resample, ..
-        } = self;
         resample.ids.hashes(episodes, (first, last), hashes);
-        let seed = resample.seed;
-        out.resize(self.octets.len() * order.len(), [0.0; OCTET]);
-        for (octet, out) in self.octets.clone().zip(out.chunks_exact_mut(order.len())) {
+        found.resize(order.len(), [0; OCTET]);
+        for (i, octet) in octets.clone().enumerate() {
             vectorise(
                 #[inline(always)]
                 || {
-                    for (m, &i) in out.iter_mut().zip(order) {
+                    for (random, &i) in found.iter_mut().zip(order) {
                         let id = hashes[usize::from(i)];
-                        *m = poisson(uniforms(seed, id, octet as u64, Purpose::Bootstrap));
+                        *random = uniforms(resample.seed, id, octet as u64, Purpose::Bootstrap);
+                    }
+                    // Apart from these, which are made one by one, variates are made in vectors.
+                    for m in found.as_flattened_mut() {
+                        *m = poisson(*m);
                     }
                 },
             );
+            take(i, found);
         }
     }
 }
@@ -218,19 +226,19 @@ pub fn draw_all(resample: &Resample, episodes: &Episodes, work: &Work) -> Result
         work.check()?;
         work.tick();
         let mut draws = Draws::new(resample, octet..octet + 1, n);
-        let mut out = Vec::new();
         for first in (0..n).step_by(AT_A_TIME) {
             let last = n.min(first + AT_A_TIME);
             let order: Vec<u16> = (0..(last - first) as u16).collect();
-            draws.fill(episodes, (first, last), &order, &mut out);
-            for (i, m) in (first..).zip(&out) {
-                for (lane, m) in m.iter().enumerate() {
-                    let replicate = octet * OCTET + lane;
-                    if replicate < resample.replicates {
-                        all[replicate * n + i] = *m as i32;
+            draws.each(episodes, (first, last), &order, |_, drawn| {
+                for (i, m) in (first..).zip(drawn) {
+                    for (lane, m) in m.iter().enumerate() {
+                        let replicate = octet * OCTET + lane;
+                        if replicate < resample.replicates {
+                            all[replicate * n + i] = *m as i32;
+                        }
                     }
                 }
-            }
+            });
         }
     }
     Ok(all)

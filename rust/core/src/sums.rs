@@ -14,9 +14,10 @@ pub const BLOCK: usize = 1024;
 /// in cache while policies take turns.
 pub const TILE_ROWS: usize = 4096;
 
-/// Most episodes and rows of a bundle, the part of a log over which the bootstrap sums in registers.
+/// Most episodes and rows of a bundle, the part of a log that the bootstrap adds up at a time: whole
+/// stretches of [`crate::digits`].
 /// Bundles too are added up in index order.
-pub const BUNDLE: usize = 256;
+pub const BUNDLE: usize = 480;
 /// See [`BUNDLE`].
 pub const BUNDLE_ROWS: usize = 1 << 16;
 
