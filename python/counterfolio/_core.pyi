@@ -265,7 +265,7 @@ def assess(
     ties: str,
     safety_threshold: float | None,
     relative_safety: float | None,
-    p: Sequence[float] | None,
+    quantiles: tuple[Sequence[int], Sequence[float]] | None,
     num_threads: int,
 ) -> NDArray[np.float64]: ...
 def metrics() -> tuple[list[str], list[str]]: ...

@@ -156,44 +156,46 @@ def assess(
     if not is_number(behavior_value) or not math.isfinite(behavior_value):
         text = f"behavior_value must be a finite number, not {behavior_value!r}"
         raise InvalidArgumentError(text)
-    tail = (1 - evaluation.settings["confidence_level"]) / 2
-    rows: list[tuple[Any, ...]] = []
-    for e, name in enumerate(evaluation.estimators):
-
-        def measure(
-            estimates: NDArray[np.float64],
-            scores: NDArray[np.float64],
-            p: Sequence[float] | None,
-        ) -> Any:
-            return _core.assess(
-                np.ascontiguousarray(estimates, dtype=np.float64).ravel(),
-                np.ascontiguousarray(scores, dtype=np.float64).ravel(),
-                values,
-                squared_errors,
-                float(behavior_value),
-                ddof=ddof,
-                ties=ties,
-                safety_threshold=safety_threshold,
-                relative_safety=relative_safety,
-                p=p,
-                num_threads=evaluation.settings["num_threads"],
-            )
-
-        estimated = evaluation.rows(name)
-        scores = scores_of(estimated, score, evaluation.settings["alternative"])
-        own = measure(estimated["value"].to_numpy(), scores.to_numpy(), None)
-        spread = np.full((len(own), 3), None)
-        if evaluation.replicates is not None:
-            replicates = evaluation.replicates[:, :, e]
-            drawn_scores = replicated(estimated, scores, replicates)
-            drawn = measure(replicates, drawn_scores, [tail, 0.5, 1 - tail])
-            spread = drawn.reshape(-1, 3)[:, [1, 0, 2]]
-        for (metric, at), value, three in zip(_metrics(len(policies)), own, spread, strict=True):
-            rows.append((name, at, metric, float(value), *three))
+    level = evaluation.settings["confidence_level"]
+    p = [(1 - level) / 2, 0.5, (1 + level) / 2]
     left_out = set(() if safety_threshold is not None or relative_safety is not None else SAFETY)
     left_out |= set() if squared_errors.any() else set(DEBIASED)
-    kept = [row for row in rows if row[2] not in left_out]
-    return Assessment(pl.DataFrame(kept, schema=SCHEMA, orient="row"), int(k))
+    metrics = _metrics(len(policies))
+    wanted = [i for i, (name, _) in enumerate(metrics) if name not in left_out]
+
+    def measure(
+        estimates: NDArray[np.float64],
+        scores: NDArray[np.float64],
+        quantiles: tuple[Sequence[int], Sequence[float]] | None,
+    ) -> NDArray[np.float64]:
+        return _core.assess(
+            np.ascontiguousarray(estimates, dtype=np.float64).ravel(),
+            np.ascontiguousarray(scores, dtype=np.float64).ravel(),
+            values,
+            squared_errors,
+            float(behavior_value),
+            ddof=ddof,
+            ties=ties,
+            safety_threshold=safety_threshold,
+            relative_safety=relative_safety,
+            quantiles=quantiles,
+            num_threads=evaluation.settings["num_threads"],
+        )
+
+    rows: list[tuple[Any, ...]] = []
+    for e, label in enumerate(evaluation.estimators):
+        estimated = evaluation.rows(label)
+        scores = scores_of(estimated, score, evaluation.settings["alternative"])
+        own = measure(estimated["value"].to_numpy(), scores.to_numpy(), None)[wanted]
+        spread = np.full((len(wanted), len(p)), None)
+        if evaluation.replicates is not None:
+            drawn = evaluation.replicates[:, :, e]
+            found = measure(drawn, replicated(estimated, scores, drawn), (wanted, p))
+            spread = found.reshape(spread.shape)
+        for i, value, (low, median, high) in zip(wanted, own, spread, strict=True):
+            name, at = metrics[i]
+            rows.append((label, at, name, float(value), median, low, high))
+    return Assessment(pl.DataFrame(rows, schema=SCHEMA, orient="row"), int(k))
 
 
 def _check_evaluation(evaluation: object) -> None:

@@ -45,7 +45,7 @@ pub const BY_K: [&str; 10] = [
 ];
 
 /// Replicates that a thread measures at a time.
-const CHUNK: usize = 64;
+const CHUNK: usize = 128;
 
 /// True values and what rankings are measured against.
 pub struct Truth<'a> {
@@ -148,8 +148,8 @@ impl<'a> Truth<'a> {
         });
     }
 
-    /// For each metric some quantiles of it, for probabilities in ascending order, over replicates (rows of
-    /// estimates, and of scores), undefined ones left out.
+    /// Some quantiles, for probabilities in ascending order, of some metrics (by their places among all) over
+    /// replicates: rows of estimates, and of scores. Undefined ones are left out.
     ///
     /// # Errors
     /// [`crate::Error::Cancelled`].
@@ -157,12 +157,13 @@ impl<'a> Truth<'a> {
         &self,
         replicates: &[f64],
         scores: &[f64],
+        metrics: &[usize],
         p: &[f64],
         work: &Work,
     ) -> Result<Vec<f64>> {
         let (policies, width) = (self.values.len(), self.width());
         let count = replicates.len() / policies;
-        let mut columns = vec![Vec::with_capacity(count); width];
+        let mut blocks = Vec::new();
         work.fold_blocks(
             count.div_ceil(CHUNK),
             1,
@@ -176,39 +177,30 @@ impl<'a> Truth<'a> {
                 for ((estimates, scores), out) in rows.zip(space.rows.chunks_exact_mut(width)) {
                     self.measure_into(estimates, scores, &mut space.order, &mut space.ranks, out);
                 }
-                Ok(transposed(&space.rows, width))
+                // A column to a metric.
+                let column = |&metric: &usize| space.rows[metric..].iter().step_by(width).copied();
+                Ok(metrics.iter().flat_map(column).collect::<Vec<f64>>())
             },
-            |chunk| {
-                let each = chunk.len() / width;
-                for (column, more) in columns.iter_mut().zip(chunk.chunks_exact(each)) {
-                    column.extend_from_slice(more);
-                }
-            },
+            |block| blocks.push(block),
         )?;
-        let mut out = Vec::with_capacity(width * p.len());
-        let columns: Vec<_> = columns.into_iter().map(std::sync::Mutex::new).collect();
+        let mut out = Vec::with_capacity(metrics.len() * p.len());
         work.fold_blocks(
-            width,
+            metrics.len(),
             8,
-            || (),
-            |(), metric| {
-                let mut column = columns[metric]
-                    .lock()
-                    .unwrap_or_else(std::sync::PoisonError::into_inner);
-                column.retain(|x| !x.is_nan());
-                Ok(quantiles(&mut column, p))
+            || Vec::with_capacity(count),
+            |column, metric| {
+                column.clear();
+                for block in &blocks {
+                    let rows = block.len() / metrics.len();
+                    let own = &block[metric * rows..(metric + 1) * rows];
+                    column.extend(own.iter().filter(|x| !x.is_nan()));
+                }
+                Ok(quantiles(column, p))
             },
             |found| out.extend(found),
         )?;
         Ok(out)
     }
-}
-
-/// Columns after each other, of rows after each other.
-fn transposed(rows: &[f64], width: usize) -> Vec<f64> {
-    (0..width)
-        .flat_map(|at| rows[at..].iter().step_by(width).copied())
-        .collect()
 }
 
 /// A quotient; NaN where there is nothing to divide by.
@@ -302,13 +294,18 @@ mod tests {
             .flat_map(|i| [f64::from(i % 3), if i % 100 == 7 { f64::NAN } else { 1.0 }])
             .collect();
         let found = truth
-            .quantiles(&replicates, &replicates, &[0.0, 0.5, 1.0], &work)
+            .quantiles(
+                &replicates,
+                &replicates,
+                &[SINGLE.len(), 0],
+                &[0.0, 0.5, 1.0],
+                &work,
+            )
             .unwrap();
-        assert_eq!(found.len(), 3 * truth.width());
         // Of 3 is undefined whether the second leads: it then ranks last.
-        let best = &found[3 * SINGLE.len()..][..3];
-        assert_eq!(best, [1.0, 1.0, 3.0]);
-        assert!(found.iter().take(3).all(|x| x.is_finite()));
+        assert_eq!(found[..3], [1.0, 1.0, 3.0]);
+        assert_eq!(found.len(), 6);
+        assert!(found[3..].iter().all(|x| x.is_finite()));
     }
 
     #[test]

@@ -41,12 +41,12 @@ fn options_of(
     })
 }
 
-/// Every metric of estimates (one row) that are ranked by scores, or some quantiles of each over replicates
-/// (rows, as many numbers as `p` to a metric, undefined ones left out): those of the ranking as a whole, then
-/// those of each k.
+/// Every metric of estimates (one row) that are ranked by scores: those of the ranking as a whole, then those
+/// of each k. Or, over replicates (rows, undefined ones left out), `quantiles`: of some of these metrics, for
+/// some probabilities.
 #[pyfunction]
 #[pyo3(signature = (estimates, scores, truth, squared_errors, behavior_value, *, ddof, ties,
-                    safety_threshold, relative_safety, p, num_threads))]
+                    safety_threshold, relative_safety, quantiles, num_threads))]
 #[expect(clippy::too_many_arguments, reason = "keywords in Python")]
 pub(crate) fn assess<'py>(
     py: Python<'py>,
@@ -59,7 +59,7 @@ pub(crate) fn assess<'py>(
     ties: &str,
     safety_threshold: Option<f64>,
     relative_safety: Option<f64>,
-    p: Option<Vec<f64>>,
+    quantiles: Option<(Vec<usize>, Vec<f64>)>,
     num_threads: usize,
 ) -> PyResult<Bound<'py, PyArray1<f64>>> {
     let options = options_of(ddof, ties, safety_threshold, relative_safety)?;
@@ -67,13 +67,13 @@ pub(crate) fn assess<'py>(
     let errors = squared_errors.as_slice()?;
     let truth =
         Truth::new(truth.as_slice()?, errors, behavior_value, &options).map_err(to_pyerr)?;
-    let found = match p {
+    let found = match quantiles {
         None => alone(py, || truth.measure(estimates, scores))?,
-        Some(p) => {
-            let blocks = estimates.len() / 64 + truth.width();
+        Some((metrics, p)) => {
+            let blocks = estimates.len() / 64 + metrics.len();
             let size = estimates.len() * 16;
             enter(py, size, num_threads, blocks, None, |work| {
-                truth.quantiles(estimates, scores, &p, work)
+                truth.quantiles(estimates, scores, &metrics, &p, work)
             })?
         }
     };

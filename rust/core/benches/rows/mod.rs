@@ -128,9 +128,10 @@ pub(crate) fn assess(policies: usize, rankings: usize, threads: usize) -> Vec<f6
     let options = Options::default();
     let errors = vec![0.0; policies];
     let truth = Truth::new(&truth, &errors, 0.5, &options).expect("the values are valid");
+    let metrics: Vec<_> = (0..truth.width()).collect();
     with_work(threads, |work| {
         truth
-            .quantiles(&estimates, &estimates, &[0.025, 0.5, 0.975], work)
+            .quantiles(&estimates, &estimates, &metrics, &[0.025, 0.5, 0.975], work)
             .expect("nobody cancels it")
     })
 }
