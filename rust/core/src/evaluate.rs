@@ -60,7 +60,19 @@ pub fn evaluate(
     let shape = |tail: Tail| pareto_k(&tail.largest());
     let tails = totals.iter_mut().map(|sums| {
         let tails = std::mem::replace(&mut sums.tails, [Tail::none(), Tail::none()]);
-        errors.asymptotic.then(|| tails.map(shape))
+        let [last, discounted] = tails;
+        errors.asymptotic.then(|| {
+            let last = shape(last);
+            // Where there is one step there is one weight.
+            [
+                last,
+                if plan.one_step() {
+                    last
+                } else {
+                    shape(discounted)
+                },
+            ]
+        })
     });
     let tails: Vec<_> = tails.collect();
     let values: Vec<Values> = totals

@@ -8,6 +8,8 @@
 
 use std::cmp::Ordering;
 
+use crate::lanes::vectorise;
+
 /// Fewer different excesses do not make a tail.
 const FEWEST: usize = 5;
 
@@ -58,7 +60,7 @@ fn shape(x: &[f64]) -> f64 {
         let root = (points as f64 / (j as f64 + 0.5)).sqrt();
         1.0 / last + (1.0 - root) / (3.0 * first)
     };
-    let k = |theta: f64| x.iter().map(|x| (-theta * x).ln_1p()).sum::<f64>() / m as f64;
+    let k = |theta: f64| mean_log(x, -theta);
     let likelihood: Vec<f64> = (0..points)
         .map(|j| {
             let (theta, k) = (theta(j), k(theta(j)));
@@ -80,10 +82,52 @@ fn shape(x: &[f64]) -> f64 {
     k(weighted / sum)
 }
 
+/// Mean of ln(1 + a x), for a x > -1. One logarithm serves many values: mantissas are multiplied and
+/// exponents added up.
+fn mean_log(x: &[f64], a: f64) -> f64 {
+    const LANES: usize = 8;
+    /// Mantissas below 2 whose product is in range.
+    const AT_A_TIME: usize = 512;
+    const EXPONENT: u64 = 0x7ff << 52;
+    const ONE: u64 = 1023 << 52;
+    let of = |x: &[f64]| {
+        let (mut product, mut exponents) = ([1.0; LANES], [0_u64; LANES]);
+        for chunk in x.chunks(LANES) {
+            for ((product, exponents), x) in product.iter_mut().zip(&mut exponents).zip(chunk) {
+                let bits = (1.0 + a * x).to_bits();
+                *exponents += bits >> 52;
+                *product *= f64::from_bits(bits & !EXPONENT | ONE);
+            }
+        }
+        let logs: f64 = product.into_iter().map(f64::ln).sum();
+        let doubled = exponents.into_iter().sum::<u64>() as i64 - 1023 * x.len() as i64;
+        logs + doubled as f64 * std::f64::consts::LN_2
+    };
+    vectorise(
+        #[inline(always)]
+        || x.chunks(LANES * AT_A_TIME).map(of).sum::<f64>() / x.len() as f64,
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::tail::Tail;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn logarithms_of_products_are_sums(
+            x in prop::collection::vec(0.0_f64..1e9, 1..10_000), a in 0.0_f64..1.0, negative: bool,
+        ) {
+            let largest = x.iter().copied().fold(0.0, f64::max);
+            let a = if negative { -0.999_999 * a / largest.max(1e-300) } else { a };
+            let terms: Vec<f64> = x.iter().map(|x| (a * x).ln_1p()).collect();
+            let scale = terms.iter().map(|x| x.abs() + 1.0).sum::<f64>() / x.len() as f64;
+            let mean = terms.iter().sum::<f64>() / x.len() as f64;
+            prop_assert!((mean_log(&x, a) - mean).abs() < 1e-13 * scale);
+        }
+    }
 
     /// Quantiles of a generalised Pareto distribution: a sample without noise.
     fn pareto(k: f64, n: usize) -> Vec<f64> {

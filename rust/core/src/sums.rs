@@ -123,7 +123,8 @@ pub struct Sums<W> {
     pub discounted: Moments<W>,
     /// sum v_0.
     pub v0: f64,
-    /// The largest of the last weights and of the discounted ones, where they are wanted.
+    /// The largest of the last weights and, of episodes with several steps, of the discounted ones, where they
+    /// are wanted.
     pub tails: [Tail; 2],
 }
 

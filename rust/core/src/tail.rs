@@ -1,6 +1,11 @@
 //! The largest importance weights, as many as the shape of their tail is fitted to
 //! ([`crate::pareto`]); mergeable, and the same however the episodes are split.
 
+use crate::lanes::largest;
+
+/// Weights that are looked at together.
+const STRETCH: usize = 64;
+
 /// A collection of the largest of the weights that were offered to it.
 #[derive(Debug, Clone)]
 pub struct Tail {
@@ -37,9 +42,15 @@ impl Tail {
     /// Takes the largest of some weights, the largest of which is `max`.
     #[inline(always)]
     pub fn offer_all(&mut self, weights: &[f64], max: f64) {
-        if max > self.floor {
-            self.kept
-                .extend(weights.iter().filter(|&&w| w > self.floor));
+        if max <= self.floor {
+            return;
+        }
+        // Most stretches hold none.
+        for stretch in weights.chunks(STRETCH) {
+            if largest(stretch) > self.floor {
+                let above = stretch.iter().filter(|&&w| w > self.floor);
+                self.kept.extend(above);
+            }
         }
     }
 

@@ -76,9 +76,7 @@ pub fn add<const DOUBLY_ROBUST: bool>(tile: &Tile, total: &mut Sums<f64>) -> boo
             total.last_return += wr;
             total.last.merge(&last);
             total.discounted.merge(&last);
-            for tail in &mut total.tails {
-                tail.offer_all(rho, last.max);
-            }
+            total.tails[0].offer_all(rho, last.max);
             true
         },
     )
