@@ -1,7 +1,7 @@
 # Everything is installed into .venv by make itself; `make test` and `make demo` work as the first command in a clone.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench instructions lint docs wheel check-wheel clean
+.PHONY: help demo test test-slow bench instructions lint docs wheel check-wheel clean
 .NOTPARALLEL:  # pip must not run twice in one environment; cargo and pytest use the cores by themselves
 
 VENV := .venv
@@ -18,7 +18,7 @@ export PYO3_PYTHON := $(CURDIR)/$(BIN)/python
 # Tests and demo see the installed package and nothing else.
 unexport PYTHONPATH PYTHONHOME
 
-ifneq ($(filter demo test bench instructions lint wheel check-wheel,$(MAKECMDGOALS)),)
+ifneq ($(filter demo test test-slow bench instructions lint wheel check-wheel,$(MAKECMDGOALS)),)
 ifeq ($(shell PATH="$(PATH)"; command -v cargo),)
 $(error cargo is missing: install Rust from https://rustup.rs, then run `make $(MAKECMDGOALS)` again)
 endif
@@ -33,6 +33,9 @@ demo: $(VENV)/.wheel-ci $(VENV)/.group-demo  ## build, install, run examples/dem
 test: $(VENV)/.wheel-ci $(VENV)/.group-test  ## Rust tests of the core, Python tests of the installed wheel
 	cargo test --workspace -- --quiet
 	$(BIN)/pytest tests
+
+test-slow: $(VENV)/.wheel-ci $(VENV)/.group-test  ## the tests marked slow: coverage of intervals, progress in a terminal
+	$(BIN)/pytest tests -m slow
 
 bench: $(VENV)/.wheel-release $(VENV)/.group-test $(VENV)/.group-bench  ## time a release build: criterion, then pytest-benchmark
 	cargo bench --package counterfolio-core --bench '*'

@@ -19,6 +19,7 @@ fn main() {
         Some("rankings") => {
             black_box(assess(100, 200, 1));
         }
-        other => panic!("no job {other:?}"),
+        // `cargo bench` starts every bench, this one without a job.
+        _ => (),
     }
 }
