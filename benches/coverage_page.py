@@ -21,8 +21,8 @@ are said to be skewed, and the Q-model is wrong by noise of standard deviation 0
 {cases}
 
 A cell holds the coverage in % and, in brackets, the mean width of the interval; of `hcope`, a lower
-bound, the mean distance from the true value. The coverage has a standard error of {error:.1f}
-points.
+bound, the mean distance from the true value (to be compared with half a width). The
+coverage has a standard error of {error:.1f} points.
 
 - A plain cell is one where {unnoted:g} % of the logs or more came without a note about the
   interval (effective sample size of 50 or more, no episode above a tenth of the weight, Pareto k

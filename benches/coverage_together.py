@@ -79,7 +79,8 @@ def table(seeds: int) -> str:
         f"{POLICIES} candidates, {seeds:,} logs to a row: in how many of 100 logs all normal "
         f"intervals of the difference from the behavior policy, at {100 * LEVEL:g} %, held at "
         "once, each by itself and with `simultaneous=True`; in how many the truly best was among "
-        "`contenders()`; and how many these were on average.\n",
+        "`contenders()`; and how many these were on average. All logs count, also those in which "
+        "notes say not to lean on an interval.\n",
         "| case | n | estimator | each by itself | simultaneous | best among contenders "
         "| contenders |",
         "|---|---|---|---|---|---|---|",

@@ -93,7 +93,7 @@ def test_missing_ranges(kind, names):
 )
 def test_ranges_that_are_none(kind, name, bad):
     options = {**given_to(kind), name: bad}
-    refused(random_bandit(0, n=40), kind, name, "two numbers", "low < high", **options)
+    refused(random_bandit(0, n=40), kind, name, "two finite numbers", "low < high", **options)
 
 
 @pytest.mark.parametrize("bad", [(1.5, 9.0), (0.0, 0.9), (-0.1, 9.0)])

@@ -95,7 +95,7 @@ WRONG = {
     ),
     "range upside down": (
         (*RANGED, "--value-range", "1,0"),
-        "--value-range must be LOW,HIGH with LOW below HIGH, not 1.0,0.0",
+        "--value-range must be LOW,HIGH with LOW below HIGH, both finite, not 1.0,0.0",
     ),
     "half a range": ((*RANGED, "--value-range", "1"), "must be LOW,HIGH, as in --value-range 0,1"),
     "no range at all": ((*RANGED, "--value-range", "a,b"), "must be LOW,HIGH, as in --value-range"),

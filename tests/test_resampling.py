@@ -341,7 +341,7 @@ def test_counts_of_an_evaluation_are_those_of_resample_weights():
     ("options", "message"),
     [
         ({"n_resamples": 0, "interval": "bootstrap"}, "n_resamples must be 1 or more"),
-        ({"n_resamples": -1}, "n_resamples must be a whole number from 0 to 1,000,000,000, not -1"),
+        ({"n_resamples": -1}, "n_resamples must be a whole number from 0 to 10,000,000, not -1"),
         ({"seed": 2**64}, "seed must be a whole number from 0"),
         ({"method": "BCa"}, "unknown method"),
         ({"resampling": "bayesian"}, "unknown resampling"),

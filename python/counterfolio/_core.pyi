@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 __all__ = [
     "DEBUG_BUILD",
+    "TRUSTED_ACCELERATION",
     "Column",
     "CounterfolioError",
     "Episodes",
@@ -44,6 +45,7 @@ __all__ = [
 
 __version__: str
 DEBUG_BUILD: bool
+TRUSTED_ACCELERATION: float
 
 # exceptions.rs
 
@@ -177,7 +179,7 @@ class _Found(TypedDict):
     max_weight_share: list[float | None]
     note: list[str | None]
     variances: NDArray[np.float64]
-    accelerations: NDArray[np.float64] | None
+    accelerations: NDArray[np.float64]
 
 def evaluate(
     log: _Log,

@@ -229,10 +229,16 @@ def check_truth(
     known = [name for name in truth if name != BEHAVIOR]
     missing = [p for p in policies if p not in known]
     if missing or len(known) > len(policies):
-        name = missing[0] if missing else next(p for p in known if p not in policies)
-        what = "lacks" if missing else "names"
-        near = suggest(name, known if missing else policies)
-        text = f'truth {what} policy "{name}"; it must name every policy evaluated: {near}'
+        unknown = [p for p in known if p not in policies]
+        text = (
+            f'truth lacks policy "{missing[0]}"'
+            if missing
+            else f'truth names policy "{unknown[0]}"'
+        )
+        text += "; it must name every policy evaluated, and no other"
+        if unknown:
+            named = suggest(missing[0], unknown) if missing else suggest(unknown[0], policies)
+            text += f": {named}"
         raise InvalidArgumentError(text)
     found = [_true(p, truth[p]) for p in policies]
     return np.array([v for v, _ in found]), np.array([e for _, e in found])

@@ -29,7 +29,7 @@ Z_POWER = 0.8416
 
 def is_rounding(a: float, b: float, error: float) -> bool:
     """Whether the difference of two values is only rounding, for all that its error says."""
-    return max(abs(a - b), error) <= ROUNDING * max(abs(a), abs(b))
+    return not math.isnan(error) and max(abs(a - b), error) <= ROUNDING * max(abs(a), abs(b))
 
 
 def needed_episodes(difference: float, error: float, settings: Mapping[str, Any]) -> int | None:
@@ -108,7 +108,10 @@ class Contrasts:
             errors.append(math.sqrt(self.variances[a, b]) if usable else math.nan)
             same.append(usable and is_rounding(x, y, errors[-1]))
             noted = [i for i in dict.fromkeys((a, b)) if self.notes[i]]
-            said.append("; ".join(f"{self.names[i]}: {self.notes[i]}" for i in noted) or None)
+            notes = [f"{self.names[i]}: {self.notes[i]}" for i in noted]
+            if not same[-1] and (skewed := self._skewed(a, b)):
+                notes.append(skewed)
+            said.append("; ".join(notes) or None)
         if (kind := self.settings["interval"]) not in ANY:
             approximate = f"the interval is a normal one, not {kind}: that bounds no difference"
             said = ["; ".join(filter(None, (x, approximate))) for x in said]
@@ -137,6 +140,16 @@ class Contrasts:
                 ],
             },
             schema=COMPARISON,
+        )
+
+    def _skewed(self, a: int, b: int) -> str | None:
+        """Say where there are too few episodes for differences so skewed."""
+        found = math.nan if self.accelerations is None else float(self.accelerations[a, b])
+        if not abs(found) > _core.TRUSTED_ACCELERATION:
+            return None
+        return (
+            "do not lean on the interval: too few episodes for differences so skewed "
+            f"(acceleration {found:.2f})"
         )
 
     def _ends(
@@ -191,12 +204,10 @@ class Contrasts:
         return 0 < error < math.inf and not is_rounding(self.values[a], self.values[b], error)
 
     def critical_value(self, at: Sequence[tuple[int, int]], side: str) -> float:
-        """Quantile of the largest of several standardised differences (max-t); NaN without one."""
+        """Quantile of the largest of several standardised differences (max-t)."""
         moving = [pair for pair in dict.fromkeys(at) if self._moves(*pair)]
         level = self.settings["confidence_level"]
-        if not moving:
-            return math.nan
-        if len(moving) == 1:
+        if len(moving) <= 1:
             _, (found,) = _core.intervals(
                 [0.0], [1.0], *self._reference(), level, "less" if side != "two-sided" else side
             )
@@ -229,7 +240,11 @@ class Contrasts:
         # Of the estimates less their mean, whose differences are theirs.
         centred = np.eye(len(usable)) - 1 / max(len(usable), 1)
         known = len(usable) > 1 and bool(np.isfinite(v).all())
-        drawn = self._draws(-centred @ v @ centred / 2).astype(np.float32) if known else None
+        # In a unit of its own, so that no square is out of range.
+        unit = float(v.max()) if known and v.any() else 1.0
+        drawn = None
+        if known:
+            drawn = self._draws(-centred @ (v / unit) @ centred / 2).astype(np.float32)
         leader = max(usable, key=lambda i: self.values[i], default=None)
         rows: list[tuple[Any, ...]] = []
         for p in range(count):
@@ -241,7 +256,7 @@ class Contrasts:
             error = math.sqrt(self.variances[leader, p])
             critical, beaten = math.nan, None
             if drawn is not None:
-                critical = self._critical_against(p, usable, drawn)
+                critical = self._critical_against(p, usable, drawn, unit)
                 beaten = any(self._beats(q, p, critical) for q in usable if q != p)
             elif len(usable) == 1:
                 beaten = False
@@ -249,12 +264,15 @@ class Contrasts:
         rows.sort(key=lambda row: math.inf if math.isnan(row[3]) else row[3])
         return pl.DataFrame(rows, schema=CONTENDERS, orient="row")
 
-    def _critical_against(self, p: int, usable: Sequence[int], drawn: NDArray[np.float32]) -> float:
+    def _critical_against(
+        self, p: int, usable: Sequence[int], drawn: NDArray[np.float32], unit: float
+    ) -> float:
         """Quantile of the largest standardised lead of another policy over p."""
         moving = [i for i, q in enumerate(usable) if q != p and self._moves(q, p)]
         if not moving:
             return math.nan
-        scale = np.sqrt(self.variances[[usable[i] for i in moving], p]).astype(np.float32)
+        others = [usable[i] for i in moving]
+        scale = np.sqrt(self.variances[others, p] / unit).astype(np.float32)
         leads = (drawn[:, moving] - drawn[:, [usable.index(p)]]) / scale
         return max(float(np.quantile(leads.max(axis=1), self.settings["confidence_level"])), 0.0)
 

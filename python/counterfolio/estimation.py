@@ -187,7 +187,6 @@ def evaluate(
     if options.n_resamples:
         replicates, behavior = _bootstrap(log, inputs, names, gamma, options, threads)
     shape = (len(names), len(named) + 1, len(named) + 1)
-    accelerations = found["accelerations"]
     evaluation = Evaluation(
         estimates=pl.DataFrame(),
         settings={
@@ -212,7 +211,7 @@ def evaluate(
         variances=found["variances"].reshape(shape),
         replicates=replicates,
         behavior_replicates=behavior,
-        accelerations=None if accelerations is None else accelerations.reshape(shape),
+        accelerations=found["accelerations"].reshape(shape),
         _source=Evaluated(log, described, {name: prob for name, prob, _, _ in inputs}),
     )
     ends = _ends(evaluation, found, inputs, options)

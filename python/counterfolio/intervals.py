@@ -74,7 +74,8 @@ def from_replicates(
     )
     tail = (1 - settings["confidence_level"]) / (2 if side == "two-sided" else 1)
     if len(replicates) * tail < 1:
-        few = f"{plural(len(replicates), 'replicate')} are too few for the level of the interval"
+        verb = "is" if len(replicates) == 1 else "are"
+        few = f"{plural(len(replicates), 'replicate')} {verb} too few for the level of the interval"
         notes = ["; ".join(filter(None, (note, few))) for note in notes]
     return Ends(low, high, notes)
 

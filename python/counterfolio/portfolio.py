@@ -84,7 +84,10 @@ class PredictiveSharpeRatio:
         if math.isnan(self.median):
             ratio = ""
         elif math.isinf(self.low):
-            ratio = "its SharpeRatio@k is infinite, its members being alike, and "
+            ratio = (
+                "its members are alike, so that its SharpeRatio@k is infinite where they beat the "
+                "behavior policy, and "
+            )
         else:
             high = "infinity" if math.isinf(self.high) else number(self.high, 3)
             ratio = (
@@ -232,8 +235,9 @@ def portfolio(
         if not math.isfinite(value)
     ]:
         text = (
-            f"the top {k} hold estimates that are not finite: {', '.join(unusable)}; choose a "
-            "smaller k, or an estimator that is defined for them"
+            f"the top {k} {'holds' if k == 1 else 'hold'} estimates that are not finite: "
+            f"{', '.join(unusable)}; name the others with among=, choose a smaller k, or an "
+            "estimator that is defined for all"
         )
         raise InvalidArgumentError(text)
     estimates = np.nan_to_num(values.to_numpy(), nan=0.0, posinf=0.0, neginf=0.0)
@@ -250,6 +254,10 @@ def portfolio(
     best, std = float(top["best"][k - 1]), float(top["std"][k - 1])
     predicted = None if replicates is None else _predict(rows, replicates, order[:k])
     reason = _reason(table, behavior_value, std, variances, order[:k], int(values.is_nan().sum()))
+    if predicted is not None:
+        reason += f" {predicted.sentence()}"
+    elif replicates is not None:
+        reason += " Nothing is predicted: no replicate says something of every estimate."
     return Portfolio(
         policies=table["policy"].to_list(),
         table=table,
@@ -263,7 +271,7 @@ def portfolio(
         excess_return=max(best, behavior_value) - behavior_value,
         sharpe_ratio=float(top["sharpe_ratio"][k - 1]),
         predictive_sharpe_ratio=predicted,
-        reason=reason if predicted is None else f"{reason} {predicted.sentence()}",
+        reason=reason,
         _interval=interval,
     )
 
@@ -326,8 +334,10 @@ def _reason(
         block = variances[np.ix_(chosen, chosen)]
         noise = math.sqrt((block.sum() - np.trace(block)) / 2) / len(table)
         words.append(
-            f"Their estimates spread by {number(std, 3)} (standard deviation), where noise alone "
-            f"would make about {number(noise, 3)}: "
+            "Their estimates are the same on this log."
+            if std == noise == 0
+            else f"Their estimates spread by {number(std, 3)} (standard deviation), where noise "
+            f"alone would make about {number(noise, 3)}: "
             + (
                 "their order is not established."
                 if std <= TELLING * noise

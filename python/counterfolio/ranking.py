@@ -113,6 +113,7 @@ def _under_replicates(
     if used == 0:
         return dict.fromkeys(names)
     below = counts.reshape(policies, policies).cumsum(axis=1)[order] / used
+    below = np.minimum(below, 1.0)  # shares of ties add up to it but for rounding
     tail = (1 - level) / 2
     # The smallest ranks that are reached with these probabilities.
     low, high = ((below < p - 1e-12).sum(axis=1) + 1 for p in (tail, 1 - tail))

@@ -22,7 +22,7 @@ METHODS = ("percentile", "basic", "bca")
 RESAMPLINGS = ("poisson", "multinomial")
 #: Replicates of `interval="bootstrap"` unless given.
 DEFAULT_RESAMPLES = 1000
-MOST_RESAMPLES = 10**9
+MOST_RESAMPLES = 10**7
 #: Fewer units (episodes or clusters) than this are resampled with replacement unless told
 #: otherwise: Poisson draws differ too much in how many they are.
 FEW_UNITS = 50
@@ -320,7 +320,7 @@ def _range(name: str, value: object) -> tuple[float, float]:
         ends = [0, 0]
     low, high = float(ends[0]), float(ends[1])
     if not low < high:
-        text = f"{name} must be two numbers (low, high) with low < high, not {value!r}"
+        text = f"{name} must be two finite numbers (low, high) with low < high, not {value!r}"
         raise InvalidArgumentError(text)
     if name == "weight_range" and not 0 <= low < 1 < high:
         text = (

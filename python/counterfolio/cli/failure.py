@@ -32,8 +32,8 @@ WORDS = (
         lambda m: f"{'add ' if m[1] else ''}{_option(m[2])} {m[3]}",
     ),
     (
-        r"two numbers \(low, high\) with low < high, not \[(\S+), (\S+)\]",
-        lambda m: f"LOW,HIGH with LOW below HIGH, not {m[1]},{m[2]}",
+        r"two finite numbers \(low, high\) with low < high, not \[(\S+), (\S+)\]",
+        lambda m: f"LOW,HIGH with LOW below HIGH, both finite, not {m[1]},{m[2]}",
     ),
     (r"(?<=_range must )(.*), not \[(\S+), (\S+)\]$", lambda m: f"{m[1]}, not {m[2]},{m[3]}"),
     (r"\b(\w+_range)=\(low, high\)", lambda m: f"{_option(m[1])} LOW,HIGH"),

@@ -9,11 +9,13 @@ use crate::weights::{Extended, Weight, effective_sample_size, mean_weight};
 /// leaned on.
 const TRUSTED_SAMPLE: f64 = 50.0;
 const TRUSTED_SHARE: f64 = 0.1;
+/// Clusters are the units of a standard error with them, and from so few its own error is large.
+const TRUSTED_CLUSTERS: usize = 30;
 /// From this Pareto k on the variance of the weights is in doubt.
 const TRUSTED_TAIL: f64 = 0.5;
 /// Above it, that is below 25 times the squared skewness of the terms, there are too few episodes for
 /// an interval by standard errors (Cochran 1977, section 2.15).
-const TRUSTED_ACCELERATION: f64 = 1.0 / 30.0;
+pub const TRUSTED_ACCELERATION: f64 = 1.0 / 30.0;
 /// The bias of `sntis` is worth a word above this fraction of its standard error.
 const NOTABLE_BIAS: f64 = 0.25;
 /// Standard errors by which the mean weight may differ from 1 before it is called wrong.
@@ -52,6 +54,8 @@ pub struct Doubts {
     pub pareto_k: [f64; 2],
     /// Of the estimate.
     pub acceleration: f64,
+    /// How many clusters there are, if any.
+    pub clusters: Option<usize>,
 }
 
 /// What the first pass says of one policy.
@@ -276,7 +280,9 @@ impl Values {
                 .wrong_weights(n)
                 .into_iter()
                 .chain(doubts.and_then(|d| {
-                    untrusted(&row, d.pareto_k[which]).or_else(|| skewed(d.acceleration))
+                    few(d.clusters)
+                        .or_else(|| untrusted(&row, d.pareto_k[which]))
+                        .or_else(|| skewed(d.acceleration))
                 }))
                 .chain(biased)
                 .collect();
@@ -316,7 +322,13 @@ impl Values {
 }
 
 /// The behavior policy's own mean return.
-pub fn behavior(mean: f64, variance: f64, acceleration: Option<f64>, n: usize) -> Estimate {
+pub fn behavior(
+    mean: f64,
+    variance: f64,
+    acceleration: Option<f64>,
+    clusters: Option<usize>,
+    n: usize,
+) -> Estimate {
     let mut row = Estimate {
         value: mean,
         standard_error: standard_error(variance, 0),
@@ -324,7 +336,11 @@ pub fn behavior(mean: f64, variance: f64, acceleration: Option<f64>, n: usize) -
         max_weight_share: Some(1.0 / n as f64),
         note: None,
     };
-    let doubts = |a| untrusted(&row, f64::NAN).or_else(|| skewed(a));
+    let doubts = |a| {
+        few(clusters)
+            .or_else(|| untrusted(&row, f64::NAN))
+            .or_else(|| skewed(a))
+    };
     row.note = single_unit(&row, n).or_else(|| acceleration.and_then(doubts));
     row
 }
@@ -334,6 +350,16 @@ fn single_unit(row: &Estimate, n: usize) -> Option<String> {
     row.standard_error
         .is_nan()
         .then(|| format!("one {unit}: no standard error"))
+}
+
+fn few(clusters: Option<usize>) -> Option<String> {
+    clusters
+        .filter(|&count| count < TRUSTED_CLUSTERS)
+        .map(|count| {
+            format!(
+                "do not lean on the interval: {count} clusters are fewer than {TRUSTED_CLUSTERS}"
+            )
+        })
 }
 
 fn skewed(acceleration: f64) -> Option<String> {

@@ -26,9 +26,9 @@ pub struct Evaluation {
     /// For each estimator (P + 1) x (P + 1), the behavior policy last: the variance of each estimate
     /// on the diagonal, of the difference of two off it.
     pub variances: Vec<f64>,
-    /// In the same places the accelerations of the BCa bootstrap, where they were wanted; of p - q in row p
+    /// In the same places the accelerations of the BCa bootstrap, NaN where they were not wanted; of p - q in row p
     /// and column q.
-    pub accelerations: Option<Vec<f64>>,
+    pub accelerations: Vec<f64>,
 }
 
 /// How errors are found.
@@ -36,7 +36,7 @@ pub struct Evaluation {
 pub struct Errors<'a> {
     /// Episodes that hang together; none are independent only of other clusters' episodes.
     pub clusters: Option<Clusters<'a>>,
-    /// Whether accelerations are wanted.
+    /// Whether the accelerations of all differences are wanted, not only of those from the behavior policy.
     pub accelerations: bool,
     /// Whether intervals hold for many episodes alone: notes then say where these are too few.
     pub asymptotic: bool,
@@ -82,7 +82,8 @@ pub fn evaluate(
     let mean_return = returns / n as f64;
     let size = policies.len() + 1;
     let spread = plan.second_pass(&values, mean_return, errors, work)?;
-    let factor = variance_factor(n, errors.clusters.map(|c| c.count));
+    let clusters = errors.clusters.map(|c| c.count);
+    let factor = variance_factor(n, clusters);
     let own = |e: usize, p: usize| (e * size + p) * size + p;
     let squares = |e: usize, p: usize| factor * spread.squares[own(e, p)];
     let skew = |e, p| acceleration(spread.squares[own(e, p)], spread.cubes[own(e, p)]);
@@ -93,6 +94,7 @@ pub fn evaluate(
             let doubts = tails[p].map(|pareto_k| Doubts {
                 pareto_k,
                 acceleration: skew(e, p),
+                clusters,
             });
             estimates.push(values.estimate(estimator, variance, bias, doubts, n));
         }
@@ -102,12 +104,11 @@ pub fn evaluate(
             mean_return,
             squares(0, policies.len()),
             errors.asymptotic.then(|| skew(0, policies.len())),
+            clusters,
             n,
         ),
         variances: pairs::variances(&spread.squares, &values, &estimates, estimators, factor),
-        accelerations: errors
-            .accelerations
-            .then(|| pairs::accelerations(&spread, &values, &estimates, estimators)),
+        accelerations: pairs::accelerations(&spread, &values, &estimates, estimators),
         estimates,
     })
 }

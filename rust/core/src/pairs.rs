@@ -88,7 +88,7 @@ pub(crate) fn acceleration(square: f64, cube: f64) -> f64 {
     }
 }
 
-/// Accelerations of the same; 0 where nothing varies. Off the diagonals of the upper triangle less the
+/// Accelerations of the same; 0 where nothing varies, NaN where cubes were not wanted. Off the diagonals of the upper triangle less the
 /// lower one: of a - b for a before b, with the other sign for b - a.
 pub(crate) fn accelerations(
     spread: &Spread,
@@ -110,12 +110,19 @@ pub(crate) fn accelerations(
     out
 }
 
-/// Sums of squares and, if wanted, of cubes of what `term` makes of two values.
+/// Sums of squares and, if wanted (else NaN), of cubes of what `term` makes of two values.
 #[inline(always)]
 fn powers(a: &[f64], b: &[f64], cubes: bool, term: impl Fn(f64, f64) -> f64) -> [f64; 2] {
     let square = sum_pairs(a, b, |x, y| term(x, y) * term(x, y));
     let cube = |x, y| term(x, y) * term(x, y) * term(x, y);
-    [square, if cubes { sum_pairs(a, b, cube) } else { 0.0 }]
+    [
+        square,
+        if cubes {
+            sum_pairs(a, b, cube)
+        } else {
+            f64::NAN
+        },
+    ]
 }
 
 /// [`powers`] of a 2^`up` - b 2^`vp`, for shifts that are 0 or less.
@@ -137,7 +144,7 @@ fn source(plan: &Plan, estimator: Estimator) -> Estimator {
 }
 
 /// Squares of influence values and of their differences, the behavior policy's last, as upper triangles,
-/// with cubes on the diagonals; if wanted, off them too.
+/// with cubes on the diagonals and of differences from the behavior policy; if wanted, of all.
 pub(crate) fn spread(
     plan: &Plan,
     found: &[Influences],
@@ -172,7 +179,7 @@ pub(crate) fn spread(
                 let common = pair[0].max(pair[1]);
                 let shifts = (pair[0] - common, pair[1] - common);
                 [out.squares[at(p, q)], out.cubes[at(p, q)]] =
-                    difference(row(p), row(q), shifts, cubes);
+                    difference(row(p), row(q), shifts, cubes || q + 1 == size);
             }
         }
     }

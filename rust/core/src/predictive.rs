@@ -21,6 +21,8 @@ use crate::weights::Extended;
 
 /// Fewer policies have no spread to shrink by.
 pub const FEWEST_POLICIES: usize = 4;
+/// Estimates that differ by no more than this share of them are equal.
+const ROUNDING: f64 = 1e-13;
 /// Widths of the prior.
 const GRID: usize = 60;
 
@@ -152,7 +154,12 @@ impl Prior {
             })
             .sum();
         let noise = squares / (rows.len() as f64 * (n - 1.0));
-        let unit = spread / (n - 1.0);
+        let largest = estimates.iter().fold(0.0_f64, |a, x| a.max(x.abs()));
+        let unit = if spread <= n * (ROUNDING * largest).powi(2) {
+            0.0
+        } else {
+            spread / (n - 1.0)
+        };
         let logs: Vec<(f64, f64)> = (1..=GRID)
             .map(|j| (j as f64 / 20.0).powi(2) * unit)
             .map(|width| {
@@ -196,7 +203,7 @@ impl Prior {
         if width + self.noise > 0.0 {
             width / (width + self.noise)
         } else {
-            1.0
+            0.0
         }
     }
 

@@ -15,6 +15,8 @@ use std::str::FromStr;
 use crate::error::{Error, Result};
 use crate::interval::{Alternative, Reference, normal_cdf};
 
+/// Replicates that differ from the estimate by no more than this share of it are equal to it.
+const ROUNDING: f64 = 1e-13;
 /// Undefined replicates beyond this share leave no interval.
 const MOST_UNDEFINED: f64 = 0.01;
 
@@ -158,9 +160,13 @@ fn corrected(
     acceleration: f64,
     ends: [f64; 2],
 ) -> std::result::Result<[f64; 2], &'static str> {
-    let count =
-        |test: fn(&f64, &f64) -> bool| replicates.iter().filter(|x| test(x, &estimate)).count();
-    let (below, equal) = (count(f64::lt), count(f64::eq));
+    let rounding = ROUNDING * estimate.abs();
+    let is_equal = |x: &f64| (x - estimate).abs() <= rounding;
+    let equal = replicates.iter().filter(|x| is_equal(x)).count();
+    let below = replicates
+        .iter()
+        .filter(|&x| *x < estimate && !is_equal(x))
+        .count();
     let share = (below as f64 + equal as f64 / 2.0) / replicates.len() as f64;
     let z0 = Reference::Normal.quantile(share);
     if equal == replicates.len() {

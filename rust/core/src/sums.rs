@@ -208,7 +208,7 @@ pub struct Spread {
     /// For each estimator a (P + 1) x (P + 1) upper triangle by rows, the behavior policy last:
     /// sum psi_p^2 on the diagonal, sum (psi_p - psi_q)^2 off it.
     pub squares: Vec<f64>,
-    /// The same of cubes; off the diagonals where they are wanted.
+    /// The same of cubes; NaN where they are not wanted.
     pub cubes: Vec<f64>,
     /// For each policy sum (w / mean w) psi of `sntis`, the numerator of its bias.
     pub bias: Vec<f64>,

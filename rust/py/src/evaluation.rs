@@ -76,8 +76,7 @@ pub(crate) fn evaluate<'py>(
     let mut estimates = found.estimates;
     estimates.push(found.behavior);
     let out = table(py, &estimates, &found.variances)?;
-    let accelerations = found.accelerations.map(|a| a.to_pyarray(py));
-    out.set_item("accelerations", accelerations)?;
+    out.set_item("accelerations", found.accelerations.to_pyarray(py))?;
     Ok(out)
 }
 

@@ -43,6 +43,8 @@ mod _core {
         module.add("__version__", env!("CARGO_PKG_VERSION"))?;
         // Set for wheels built without optimisation, which the package warns about.
         module.add("DEBUG_BUILD", cfg!(debug_assertions))?;
+        let limit = counterfolio_core::estimate::TRUSTED_ACCELERATION;
+        module.add("TRUSTED_ACCELERATION", limit)?;
         crate::exceptions::register(module)
     }
 }
