@@ -118,3 +118,24 @@ def test_truth_of_other_policies():
         cf.assess(found, {"p0": 1.0, "p1": 2.0})
     with pytest.raises(cf.InvalidArgumentError, match=r'lacks policy "p2"; .* did you mean "p22"'):
         cf.assess(found, {"p0": 1.0, "p1": 2.0, "p22": 3.0})
+
+
+def test_a_shortlist_by_lower_ends_needs_them():
+    log = {
+        "action": np.zeros(40, dtype=int),
+        "reward": np.arange(40.0),
+        "propensity": np.full(40, 0.5),
+    }
+    rare = np.where(np.arange(40) == 7, 0.5, 0.0)  # of which many replicates have nothing
+    probs = {"often": np.full(40, 0.5), "rare": rare}
+    given = {"interval": "bootstrap", "n_resamples": 200, "seed": 1}
+    found = cf.evaluate(cf.LoggedData.from_frame(log), probs, ["sntis"], **given)
+    assert found.portfolio(1, score="lower").policies == ["often"]
+    with pytest.raises(cf.InvalidArgumentError, match="1 of the top 2 has no interval"):
+        found.portfolio(2, score="lower")
+
+
+@pytest.mark.parametrize("ids", [None, "", [], {}, 0, np.array([], dtype=int)])
+def test_no_ids_to_draw_for(ids):
+    with pytest.raises(cf.InvalidArgumentError, match="episode_ids must be ids, one to an episode"):
+        cf.resample_weights(ids, 2, 1)

@@ -226,7 +226,8 @@ def portfolio(
         text = f"k must be a whole number from 1 to {count}, the number of policies, not {k!r}"
         raise InvalidArgumentError(text)
     k = int(k)
-    order = _core.rank(scores_of(rows, score, alternative).to_numpy(), "first")
+    scores = scores_of(rows, score, alternative)
+    order = _core.rank(scores.to_numpy(), "first")
     values = rows["value"].gather(order)
     table = take(rows, order[:k])
     if unusable := [
@@ -238,6 +239,13 @@ def portfolio(
             f"the top {k} {'holds' if k == 1 else 'hold'} estimates that are not finite: "
             f"{', '.join(unusable)}; name the others with among=, choose a smaller k, or an "
             "estimator that is defined for all"
+        )
+        raise InvalidArgumentError(text)
+    if lacking := int(scores.gather(order[:k]).is_nan().sum()):
+        verb = "has" if lacking == 1 else "have"
+        text = (
+            f"{lacking} of the top {k} {verb} no interval, and so no lower end to be ranked by: "
+            'choose a smaller k, or score="value"'
         )
         raise InvalidArgumentError(text)
     estimates = np.nan_to_num(values.to_numpy(), nan=0.0, posinf=0.0, neginf=0.0)

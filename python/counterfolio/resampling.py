@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sized
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -58,8 +59,12 @@ def resample_weights(
         raise InvalidArgumentError(text)
     seed = check_seed(seed)
     one_of("resampling", resampling, RESAMPLINGS)
-    if is_whole(episode_ids) and episode_ids < 1:
-        text = f"episode_ids must be ids, or how many episodes there are, not {episode_ids!r}"
+    none = episode_ids is None or (isinstance(episode_ids, Sized) and len(episode_ids) == 0)
+    if none or (is_whole(episode_ids) and episode_ids < 1):
+        text = (
+            "episode_ids must be ids, one to an episode, or how many episodes there are, not "
+            f"{episode_ids!r}"
+        )
         raise InvalidArgumentError(text)
     ids = np.arange(episode_ids) if is_whole(episode_ids) else episode_ids
     drawn, n = draw_hashes(ids)
