@@ -44,9 +44,7 @@ def draws_of_differences(settings: dict[str, Any]) -> int | None:
     return settings["n_resamples"] if settings["interval"] == "bootstrap" else None
 
 
-def layout(
-    estimates: pl.DataFrame, settings: dict[str, Any], interval: str
-) -> tuple[list[Column], list[str]]:
+def layout(estimates: pl.DataFrame, settings: dict[str, Any]) -> tuple[list[Column], list[str]]:
     """Lay out `Evaluation.estimates`: columns, and the lines below them."""
     if len(estimates) > SHOWN:
         lines = ["Values alone; .estimates has their errors, intervals and notes."]
@@ -58,7 +56,7 @@ def layout(
     notes = list(dict.fromkeys(estimates["note"].drop_nulls()))
     marks = [f"[{notes.index(note) + 1}]" if note else "" for note in estimates["note"]]
     lines = [f"[{i}] {note}" for i, note in enumerate(notes, 1)]
-    return _in_full(estimates, marks, interval), lines
+    return _in_full(estimates, marks, interval_name(settings)), lines
 
 
 def _in_full(rows: pl.DataFrame, marks: list[str], interval: str) -> list[Column]:

@@ -313,7 +313,7 @@ class Evaluation:
             k,
             score,
             self.settings["alternative"],
-            self._interval,
+            interval_name(self.settings),
         )
 
     def _verdicts(self, policies: Iterable[str]) -> list[str | None]:
@@ -391,15 +391,11 @@ class Evaluation:
         vars(evaluation).update(computed)
         return evaluation
 
-    @property
-    def _interval(self) -> str:
-        return interval_name(self.settings)
-
     def __repr__(self) -> str:
-        columns, lines = layout(self.estimates, self.settings, self._interval)
+        columns, lines = layout(self.estimates, self.settings)
         parts = [caption(self.settings), text_table(columns), *(wrap(line) for line in lines)]
         return "\n".join(parts)
 
     def _repr_html_(self) -> str:
-        columns, lines = layout(self.estimates, self.settings, self._interval)
+        columns, lines = layout(self.estimates, self.settings)
         return html_table(columns, caption(self.settings), lines)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from counterfolio.contrasts import is_rounding, needed_episodes
+from counterfolio.display import difference_interval_name
 from counterfolio.text import aligned, chance, number, percent, plural, quoted
 
 if TYPE_CHECKING:
@@ -232,7 +233,7 @@ def _gain(evaluation: Evaluation, row: dict[str, Any]) -> str:
     share = f" ({percent(abs(difference) / behavior, 0)})" if behavior > 0 else ""
     words = (
         f"{policy} is estimated {show(abs(difference))}{share} {side} the behavior policy "
-        f"({evaluation._interval} of the difference: "
+        f"({difference_interval_name(evaluation.settings)} of the difference: "
         f"{interval(show, row['ci_low'], row['ci_high'])})"
     )
     if row["conclusion"] != "not told apart":

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from counterfolio.cli.output import Result
-from counterfolio.display import difference_interval_name, draws_of_differences
+from counterfolio.display import difference_interval_name, draws_of_differences, interval_name
 from counterfolio.summary import DOUBTED, names
 from counterfolio.text import Column, aligned, chance, number, span, text_table, wrap
 
@@ -108,7 +108,7 @@ def of_ranking(evaluation: cf.Evaluation, run: Run) -> Result:
         )
         .with_columns(shortlisted=pl.col("policy").is_in(listed))
     )
-    interval = evaluation._interval
+    interval = interval_name(evaluation.settings)
     predicted = None if shortlist is None else shortlist.predictive_sharpe_ratio
 
     def text() -> list[str]:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from counterfolio.display import difference_interval_name
+from counterfolio.display import difference_interval_name, interval_name
 from counterfolio.exceptions import InvalidArgumentError
 from counterfolio.plots.forest import draw_intervals, interval_ends, limits_of
 from counterfolio.plots.style import (
@@ -69,7 +69,8 @@ def estimates(
     ax.set_xlim(limits)
     name_rows(ax, names)
     grid(ax, "x")
-    ax.set_xlabel(f"value, with {evaluation._interval}; dashed: behavior policy, {behavior:.4g}")
+    interval = interval_name(evaluation.settings)
+    ax.set_xlabel(f"value, with {interval}; dashed: behavior policy, {behavior:.4g}")
     if len(labels) > 1:
         legend(ax)
     else:

@@ -7,7 +7,12 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from counterfolio.contrasts import is_rounding
-from counterfolio.display import ON_POLICY, difference_interval_name, draws_of_differences
+from counterfolio.display import (
+    ON_POLICY,
+    difference_interval_name,
+    draws_of_differences,
+    interval_name,
+)
 from counterfolio.policies import BEHAVIOR
 from counterfolio.summary import interval, verdict_of
 from counterfolio.text import Column, aligned, chance, count, number, percent, span
@@ -48,7 +53,7 @@ def estimates(evaluation: Evaluation, estimator: str) -> list[Column]:
         Column(estimator, [show(r["value"]) for r in (*rows, own)]),
         Column("std. error", [show(r["standard_error"]) for r in (*rows, own)]),
         Column(
-            evaluation._interval,
+            interval_name(evaluation.settings),
             [interval(show, r["ci_low"], r["ci_high"]) for r in (*rows, own)],
         ),
         Column("ESS", [count(r["effective_sample_size"]) for r in (*rows, own)]),
