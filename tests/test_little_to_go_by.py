@@ -139,3 +139,17 @@ def test_a_shortlist_by_lower_ends_needs_them():
 def test_no_ids_to_draw_for(ids):
     with pytest.raises(cf.InvalidArgumentError, match="episode_ids must be ids, one to an episode"):
         cf.resample_weights(ids, 2, 1)
+
+
+def test_an_error_too_small_to_hold_is_no_certainty():
+    rng = np.random.default_rng(8)
+    reward = 1e-300 * rng.normal(1, 1, size=200)
+    log = {"action": np.zeros(200, dtype=int), "reward": reward, "propensity": np.full(200, 0.5)}
+    probs = {f"p{i}": rng.uniform(0.3, 0.7, size=200) for i in range(3)}
+    found = cf.evaluate(cf.LoggedData.from_frame(log), probs, ["tis"])
+    for together in (False, True):
+        table = found.compare(simultaneous=together)
+        assert table["conclusion"].is_null().all()
+        assert table["note"].str.contains("underflow").all()
+    assert found.contenders()["contender"].is_null().all()
+    assert "more than chance" not in found.portfolio(2).reason

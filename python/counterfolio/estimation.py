@@ -208,7 +208,7 @@ def evaluate(
             "propensity_source": log.propensity_source,
             "conditions_on": "q and v as given" if any("v" in k for k in needs.values()) else None,
         },
-        variances=found["variances"].reshape(shape),
+        variances=_known(found["variances"].reshape(shape), found["value"]),
         replicates=replicates,
         behavior_replicates=behavior,
         accelerations=found["accelerations"].reshape(shape),
@@ -218,6 +218,16 @@ def evaluate(
     estimates = _table(evaluation, found, ends)
     _refuse_undefined(estimates, list(named), [n for n in names if "prob" in needs[n]])
     return replace(evaluation, estimates=estimates)
+
+
+def _known(variances: NDArray[np.float64], values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Variances of differences, NaN where their squares are too small for float64 to hold."""
+    own = values[:-1].reshape(-1, len(variances)).T
+    everyone = np.column_stack([own, np.full(len(own), values[-1])])
+    with np.errstate(all="ignore"):
+        differences = everyone[:, :, None] - everyone[:, None, :]
+        lost = (variances == 0) & (differences != 0) & (differences**2 == 0)
+    return np.where(lost, np.nan, variances)
 
 
 def _bootstrap(

@@ -381,7 +381,7 @@ def _share(signal: float) -> str:
 def _confidence(gain: float, error: float) -> str:
     """Say whether a difference is more than chance."""
     if math.isnan(error):
-        return "and one episode cannot say how sure that is."
+        return "and how sure that is cannot be said."
     sure = gain > TELLING * error
     verdict = "more than chance would make" if sure else "this log cannot tell the two apart"
     return f"with a standard error of {number(error, 2)}: {verdict}."

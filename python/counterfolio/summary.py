@@ -224,7 +224,7 @@ def _gain(evaluation: Evaluation, row: dict[str, Any]) -> str:
     """Say how far a policy is from the behavior policy, and how sure that is."""
     difference, error, policy = row["difference"], row["standard_error"], quoted(row["policy"])
     if not math.isfinite(error):
-        return f"{policy} has no standard error: one episode cannot say how sure it is."
+        return f"{policy} has no standard error: how sure it is cannot be said."
     behavior = evaluation.behavior_value
     if is_rounding(behavior + difference, behavior, error):
         return f"{policy} is estimated as the behavior policy itself."
