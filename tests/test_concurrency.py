@@ -333,10 +333,12 @@ def test_a_terminal_sees_progress_and_is_left_clean():
     os.close(theirs)
     seen = os.read(ours, 1 << 16).decode()
     os.close(ours)
-    assert re.fullmatch(r"(\rcounterfolio: evaluating +\d+ %)+\r\x1b\[K", seen), seen
-    shares = [int(x) for x in re.findall(r"\d+(?= %)", seen)]
-    assert shares == sorted(shares)
-    assert shares[-1] <= 100
+    # The last evaluation but one may take long enough to be seen too.
+    assert re.fullmatch(r"((\rcounterfolio: evaluating +\d+ %)+\r\x1b\[K){1,2}", seen), seen
+    for line in seen.split("\x1b[K")[:-1]:
+        shares = [int(x) for x in re.findall(r"\d+(?= %)", line)]
+        assert shares == sorted(shares)
+        assert shares[-1] <= 100
 
 
 # How many threads.
