@@ -162,7 +162,6 @@ def one_log(case: Case, n: int, seed: int) -> list[tuple]:
     )
     table, settings = found.estimates[:-1], found.settings
     notes = table["note"].fill_null("").to_list()
-    sizes = [n if x is None else x for x in table["effective_sample_size"]]
     values, errors = table["value"].to_numpy(), table["standard_error"].to_numpy()
     drawn = found.replicates[:, 0, :]
     own = found.accelerations[:, 0, 0]
@@ -172,7 +171,7 @@ def one_log(case: Case, n: int, seed: int) -> list[tuple]:
             ends = from_errors(values, errors, {**settings, "interval": kind})
         else:
             ends = from_replicates(values, drawn, own, {**settings, "method": kind})
-        rows += zip([kind] * len(table), ESTIMATORS, ends.low, ends.high, sizes, notes, strict=True)
+        rows += zip([kind] * len(table), ESTIMATORS, ends.low, ends.high, notes, strict=True)
     for kind in OTHERS:
         one_step = case.process.horizon == 1
         if case.skew or (kind == "confidence_sequence" and not one_step):
@@ -182,8 +181,8 @@ def one_log(case: Case, n: int, seed: int) -> list[tuple]:
             names.append("pdis")
         found = cf.evaluate(log, columns, names, interval=kind, **given, **ranges(case, kind))
         for row in found.estimates[:-1].iter_rows(named=True):
-            size, note = row["effective_sample_size"], row["note"] or ""
-            rows.append((kind, row["estimator"], row["ci_low"], row["ci_high"], size, note))
+            ends_of = row["ci_low"], row["ci_high"]
+            rows.append((kind, row["estimator"], *ends_of, row["note"] or ""))
     return rows
 
 
@@ -192,7 +191,7 @@ def many_logs(job: tuple[str, int, range]) -> pl.DataFrame:
     name, n, seeds = job
     case = cases()[name]
     rows = [(name, n, seed, *row) for seed in seeds for row in one_log(case, n, seed)]
-    schema = ["case", "n", "seed", "interval", "estimator", "low", "high", "size", "note"]
+    schema = ["case", "n", "seed", "interval", "estimator", "low", "high", "note"]
     return pl.DataFrame(rows, schema=schema, orient="row", infer_schema_length=None).with_columns(
         truth=pl.lit(case.truth)
     )
@@ -236,7 +235,6 @@ def summarise(logs: pl.DataFrame) -> pl.DataFrame:
             width=pl.col("width").drop_nans().mean(),
             noted=pl.col("noted").mean(),
             by_weights=pl.col("by_weights").mean(),
-            size=pl.col("size").median(),
             logs=pl.len(),
         )
         .with_columns(

@@ -10,7 +10,7 @@ import polars as pl
 
 from counterfolio import _core
 from counterfolio.exceptions import InvalidArgumentError
-from counterfolio.intervals import Ends, from_errors, from_replicates
+from counterfolio.intervals import Ends, from_errors, from_replicates, units_of
 from counterfolio.text import suggest
 from counterfolio.uncertainty import ANY
 
@@ -83,8 +83,8 @@ class Contrasts:
 
     def _reference(self) -> tuple[str, float]:
         """Name the distribution of a standardised difference, with its degrees of freedom."""
-        units = self.settings["n_clusters"] or self.settings["n_episodes"]
-        return ("t" if self.settings["interval"] == "t" else "normal"), units - 1
+        kind = "t" if self.settings["interval"] == "t" else "normal"
+        return kind, units_of(self.settings) - 1
 
     def compare(self, policy: str | None, baseline: str, *, simultaneous: bool) -> pl.DataFrame:
         """Compare policies with a baseline; see `Evaluation.compare`."""

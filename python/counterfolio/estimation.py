@@ -266,11 +266,11 @@ def _ends(evaluation: Evaluation, found: Any, inputs: Sequence[Any], options: Un
     if options.interval == "bootstrap":
         assert evaluation.replicates is not None
         assert evaluation.behavior_replicates is not None
-        a, value = evaluation.accelerations, found["value"]
-        own = behavior = None
-        if a is not None:
-            diagonal = np.diagonal(a, axis1=1, axis2=2)  # by estimator and policy
-            own, behavior = diagonal[:, :-1].T.ravel(), diagonal[:1, -1]
+        assert evaluation.accelerations is not None
+        value = found["value"]
+        # By estimator and policy.
+        diagonal = np.diagonal(evaluation.accelerations, axis1=1, axis2=2)
+        own, behavior = diagonal[:, :-1].T.ravel(), diagonal[:1, -1]
         drawn = evaluation.replicates.reshape(options.n_resamples, -1)
         of = from_replicates(value[:-1], drawn, own, settings)
         drawn = evaluation.behavior_replicates[:, None]

@@ -16,7 +16,7 @@ from counterfolio.display import caption, interval_name, layout
 from counterfolio.evaluation_files import read_evaluation, write_evaluation
 from counterfolio.exceptions import InvalidArgumentError
 from counterfolio.files import check_folder, check_path, write_text
-from counterfolio.intervals import FEWEST_UNITS
+from counterfolio.intervals import FEWEST_UNITS, units_of
 from counterfolio.policies import BEHAVIOR
 from counterfolio.portfolio import Portfolio, Replicates, portfolio
 from counterfolio.ranking import places_of, ranking
@@ -216,7 +216,7 @@ class Evaluation:
         if self.replicates is None or self.behavior_replicates is None:
             return None
         values = self.replicates[:, which, self.estimators.index(label)]
-        if (self.settings["n_clusters"] or self.settings["n_episodes"]) < FEWEST_UNITS:
+        if units_of(self.settings) < FEWEST_UNITS:
             values = np.full_like(values, np.nan)  # what is drawn again and again says nothing
         return Replicates(values, self.behavior_replicates, self.settings["seed"])
 

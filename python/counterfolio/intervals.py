@@ -31,6 +31,11 @@ class Ends:
     notes: Sequence[str | None]
 
 
+def units_of(settings: Mapping[str, Any]) -> int:
+    """Count what is independent: clusters where there are any, else episodes."""
+    return int(settings["n_clusters"] or settings["n_episodes"])
+
+
 def from_errors(
     values: Sequence[float] | NDArray[np.float64],
     errors: Sequence[float] | NDArray[np.float64],
@@ -38,7 +43,7 @@ def from_errors(
     alternative: str | None = None,
 ) -> Ends:
     """Intervals from standard errors: normal, or t with the degrees of freedom of the log."""
-    units = settings["n_clusters"] or settings["n_episodes"]
+    units = units_of(settings)
     low, high = _core.intervals(
         values,
         errors,
@@ -60,7 +65,7 @@ def from_replicates(
     """Bootstrap intervals of some values from their replicates, a column to a value."""
     side = alternative or settings["alternative"]
     none = np.full(len(values), math.nan)
-    if (settings["n_clusters"] or settings["n_episodes"]) < FEWEST_UNITS:
+    if units_of(settings) < FEWEST_UNITS:
         unit = "episode" if settings["n_clusters"] is None else "cluster"
         note = f"no interval: one {unit} cannot be resampled"
         return Ends(none.tolist(), none.tolist(), [note] * len(none))
