@@ -27,7 +27,7 @@ ORDER = [
     {"exceptions", "text", "progress"},
     {"arguments"},
     {"sources", "dense", "files", "estimators", "formats"},
-    {"reading", "episodes"},
+    {"reading", "episodes", "states"},
     {"roles", "findings"},
     {"calibration", "segments"},
     {"rows"},

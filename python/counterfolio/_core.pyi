@@ -27,11 +27,13 @@ __all__ = [
     "diagnose",
     "episode_terms",
     "evaluate",
+    "fold_keys",
     "hash_text",
     "hcope",
     "intervals",
     "metrics",
     "predict_sharpe_ratio",
+    "product_sums",
     "rank",
     "rank_counts",
     "read_column",
@@ -202,6 +204,20 @@ def intervals(
 ) -> tuple[list[float], list[float]]: ...
 def cdf(x: float, interval: str, degrees: float) -> float: ...
 def registry() -> list[_Entry]: ...
+
+# models.rs
+
+def product_sums(
+    x: NDArray[np.float64],
+    y: NDArray[np.float64],
+    p: NDArray[np.float64],
+    groups: NDArray[np.uint32],
+    n_groups: int,
+    num_threads: int,
+) -> NDArray[np.float64]: ...
+def fold_keys(
+    episodes: Episodes, ids: _Ids | None, seed: int, repeat: int
+) -> NDArray[np.uint64]: ...
 
 # resampling.rs
 

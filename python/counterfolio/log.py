@@ -16,6 +16,7 @@ from counterfolio.exceptions import InvalidArgumentError, InvalidLogError, Missi
 from counterfolio.files import write_parquet
 from counterfolio.roles import ACTION_TYPES, check_columns, check_propensity, state_names
 from counterfolio.sources import Frame, Table, as_column, column_label, open_table
+from counterfolio.states import States
 from counterfolio.text import plural
 from counterfolio.validation import LogReport, report
 
@@ -242,6 +243,21 @@ class LoggedData:
         """Names of the columns that have a part in the log."""
         parts = {v for k, v in self.roles.items() if isinstance(v, str) and k != "action_type"}
         return parts | set(self.roles["state"] or ())
+
+    @cached_property
+    def states(self) -> States:
+        """The state columns, for policies and models.
+
+        Raises
+        ------
+        InvalidLogError
+            If the log names none.
+        """
+        names = self.roles["state"]
+        if names is None:
+            text = "the log names no state column; pass state=... to LoggedData.from_frame"
+            raise InvalidLogError(text)
+        return States([self._table.series(name) for name in names])
 
     @cached_property
     def action_codes(self) -> ActionCodes:

@@ -20,6 +20,7 @@ pub mod estimate;
 pub mod evaluate;
 mod exact_replicates;
 pub mod final_weights;
+pub mod gram;
 pub mod interval;
 mod lanes;
 mod pairs;

@@ -13,6 +13,7 @@ mod evaluation;
 mod exceptions;
 mod inputs;
 mod log;
+mod models;
 mod resampling;
 mod selection;
 
@@ -29,6 +30,8 @@ mod _core {
     use crate::evaluation::{cdf, evaluate, intervals, registry};
     #[pymodule_export]
     use crate::log::{PyEpisodes, check_column, check_present, summarise_column};
+    #[pymodule_export]
+    use crate::models::{fold_keys, product_sums};
     #[pymodule_export]
     use crate::resampling::{
         bootstrap, bootstrap_intervals, hash_text, predict_sharpe_ratio, rank_counts,

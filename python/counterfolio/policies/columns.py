@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar, runtime_checkable
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import polars as pl
 
 from counterfolio.dense import blocks, check_dense, gather, gather_values
 from counterfolio.exceptions import CounterfolioError, InvalidPolicyError
+from counterfolio.policies.protocol import Policy
 from counterfolio.sources import as_column
 from counterfolio.text import suggest
 
@@ -30,26 +31,6 @@ T = TypeVar("T")
 
 #: Name of the logged policy in every result.
 BEHAVIOR = "behavior"
-
-
-@runtime_checkable
-class Policy(Protocol):
-    """A policy that can be asked for the probability of actions."""
-
-    def prob(self, states: Any, actions: Any) -> Any:
-        """Return pi(a|s) for each row.
-
-        Parameters
-        ----------
-        states
-            float64 array of shape (n, d) if all state columns are numbers, else a polars frame.
-        actions
-            Array of n actions as they stand in the log.
-
-        Returns
-        -------
-        array of n probabilities (densities for continuous actions).
-        """
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,16 +113,11 @@ def _ask(name: str, policy: Policy, log: LoggedData) -> NDArray[np.float64]:
             "column; pass state=... to LoggedData.from_frame"
         )
         raise InvalidPolicyError(text)
-    states = [log.column(column) for column in names]
-    numeric = all(s.dtype.is_numeric() or s.dtype == pl.Boolean for s in states)
+    states = log.states
     actions = log.column(log.roles["action"])
     out = np.empty(log.n_rows)
     for rows in blocks(log.n_rows):
-        block = [s[rows] for s in states]
-        asked: Any = pl.DataFrame(block)
-        if numeric:
-            asked = np.column_stack([s.to_numpy().astype(np.float64, copy=False) for s in block])
-        answer = policy.prob(asked, actions[rows].to_numpy())
+        answer = policy.prob(states.take(rows), actions[rows].to_numpy())
         try:
             found = np.asarray(answer)
         except ValueError as error:
