@@ -34,6 +34,7 @@ ORDER = [
     {"validation"},
     {"log"},
     {"loading", "policies"},
+    {"models"},
     {"uncertainty"},
     {"intervals", "selection", "display", "verdict", "ranking"},
     {"contrasts", "resampling"},

@@ -1,0 +1,1 @@
+"""The models that feed the estimators: Q-functions, marginal ratios, propensities."""

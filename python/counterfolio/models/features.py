@@ -1,0 +1,307 @@
+"""Features of a state: numbers that models are linear in, or codes that a table is read by."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import polars as pl
+
+from counterfolio.dense import number_actions
+from counterfolio.exceptions import InvalidArgumentError, InvalidLogError, MissingExtraError
+from counterfolio.sources import column_label
+from counterfolio.text import suggest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+
+    from counterfolio.states import States
+
+#: Sets of features by name; "one_hot" is a table, and "auto" chooses.
+NAMED = ("auto", "one_hot", "linear", "polynomial", "fourier")
+#: Different values of a text column beyond which it cannot stand in columns of its own.
+MOST_LEVELS = 200
+#: Random Fourier features.
+N_FOURIER = 100
+#: Rows that a transformer is fitted on, evenly taken.
+FITTED_ROWS = 100_000
+#: "auto" takes a table where there are at most so many states, and this many rows to a state and
+#: action; a polynomial up to so many numbers.
+MOST_STATES = 5_000
+ROWS_PER_CELL = 20
+MOST_SQUARED = 10
+
+
+def check_features(features: object) -> Any:
+    """Take a name, or a transformer: an object with `transform`, or a callable.
+
+    Raises
+    ------
+    InvalidArgumentError
+        If it is neither.
+    """
+    known = isinstance(features, str) and features in NAMED
+    if known or (not isinstance(features, str) and _as_function(features) is not None):
+        return features
+    if isinstance(features, str):
+        text = f"unknown features {features!r}; {suggest(features, NAMED)}"
+    else:
+        text = (
+            f"features must be one of {', '.join(NAMED)}, an object with transform(X), or a "
+            f"callable, not {features!r}"
+        )
+    raise InvalidArgumentError(text)
+
+
+def _as_function(transformer: object) -> Callable[[Any], Any] | None:
+    if hasattr(transformer, "transform"):
+        return transformer.transform  # type: ignore[no-any-return]
+    return transformer if callable(transformer) else None
+
+
+def name_of(features: object) -> str:
+    """Name features for tables and settings."""
+    if isinstance(features, str):
+        return features
+    return getattr(features, "__name__", type(features).__name__)
+
+
+def choose(features: Any, codes: StateCodes | None, n_actions: int | None, design: Design) -> Any:
+    """Say which features "auto" means for a log."""
+    if features != "auto":
+        return features
+    if codes is not None and n_actions is not None and codes.n_states <= MOST_STATES:
+        cells = codes.n_states * n_actions
+        if len(codes.codes) >= ROWS_PER_CELL * cells:
+            return "one_hot"
+    return "polynomial" if design.width <= MOST_SQUARED else "linear"
+
+
+class Design:
+    """A log's states as numbers: numeric columns as they are, text and categories one-hot.
+
+    Attributes
+    ----------
+    names : list of str
+        What each number is.
+    """
+
+    def __init__(self, states: States) -> None:
+        states.check()
+        self._states = states
+        self._levels: dict[str, list[Any]] = {}
+        self.names: list[str] = []
+        if states.numeric:
+            self.names = [f"x{i}" for i in range(states.take(slice(0, 1)).shape[1])]
+            if len(self.names) == len(states.columns):
+                self.names = states.names
+        else:
+            for column in states.columns:
+                self.names += self._names_of(column)
+
+    def _names_of(self, column: pl.Series) -> list[str]:
+        if column.dtype.is_numeric() or column.dtype == pl.Boolean:
+            return [column.name]
+        if column.dtype not in (pl.String, pl.Categorical, pl.Enum):
+            text = (
+                f"{column_label(column.name)} holds {column.dtype}, of which models know no "
+                "features; name other state columns, or pass a transformer"
+            )
+            raise InvalidLogError(text)
+        first, _ = number_actions(column)
+        levels = sorted(str(column[int(i)]) for i in first)
+        if len(levels) > MOST_LEVELS:
+            text = (
+                f"{column_label(column.name)} has {len(levels):,} different values, too many for a "
+                'feature each; leave it out, or use features="one_hot" for a table of states'
+            )
+            raise InvalidLogError(text)
+        self._levels[column.name] = levels
+        return [f"{column.name}={level}" for level in levels]
+
+    @property
+    def width(self) -> int:
+        """Number of columns."""
+        return len(self.names)
+
+    def __len__(self) -> int:
+        return len(self._states)
+
+    def take(self, rows: slice | NDArray[np.integer[Any]]) -> NDArray[np.float64]:
+        """Take some rows, of shape (n, width).
+
+        Raises
+        ------
+        InvalidLogError
+            If a number is infinite.
+        """
+        block = self._states.take(rows)
+        if isinstance(block, pl.DataFrame):
+            parts = [self._encode(column) for column in block.get_columns()]
+            block = np.concatenate(parts, axis=1)
+        if not np.isfinite(block).all():
+            row = int((~np.isfinite(block)).any(axis=1).argmax())
+            at = rows.start + row if isinstance(rows, slice) else int(rows[row])
+            text = f"a state holds an infinite number, first at row {at}; mend or drop the row"
+            raise InvalidLogError(text)
+        out: NDArray[np.float64] = block
+        return out
+
+    def _encode(self, column: pl.Series) -> NDArray[np.float64]:
+        levels = self._levels.get(column.name)
+        if levels is None:
+            return column.to_numpy().astype(np.float64)[:, None]
+        place = {level: i for i, level in enumerate(levels)}
+        first, of = number_actions(column)
+        which = np.array([place[str(column[int(i)])] for i in first])[of]
+        out: NDArray[np.float64] = np.eye(len(levels))[which]
+        return out
+
+    def sample(self) -> NDArray[np.float64]:
+        """Take at most `FITTED_ROWS` rows, evenly spaced."""
+        rows = np.unique(np.linspace(0, len(self) - 1, min(len(self), FITTED_ROWS)).astype(np.intp))
+        return self.take(rows)
+
+
+@dataclass(frozen=True)
+class FeatureMap:
+    """Features of numbers, fitted: a constant, and what a transformer makes of them.
+
+    Attributes
+    ----------
+    name : str
+    width : int
+        Number of features, the constant included.
+    """
+
+    name: str
+    width: int
+    _center: NDArray[np.float64]
+    _scale: NDArray[np.float64]
+    _function: Callable[[Any], Any] | None
+    #: Whether the transformer brings a constant of its own.
+    _has_constant: bool = False
+
+    @classmethod
+    def fit(cls, features: Any, sample: NDArray[np.float64], seed: int) -> FeatureMap:
+        """Fit features on some rows.
+
+        Named features see numbers of mean 0 and standard deviation 1; a transformer of one's own
+        sees them as they are, is cloned and fitted where it can be.
+
+        Raises
+        ------
+        MissingExtraError
+            If scikit-learn is needed and absent.
+        InvalidArgumentError
+            If a transformer returns no finite numbers, a row to a row.
+        """
+        width = sample.shape[1]
+        if isinstance(features, str):
+            center, scale = sample.mean(axis=0), sample.std(axis=0)
+            # A constant column says nothing; rounding must not make much of it.
+            scale = np.where(scale > 1e-12 * (1 + np.abs(center)), scale, np.inf)
+            function = _named(features, (sample - center) / scale, seed)
+        else:
+            center, scale = np.zeros(width), np.ones(width)
+            function = _fitted(features, sample)
+        found = cls(name_of(features), 0, center, scale, function)
+        made = found._apply(sample)
+        constant = not isinstance(features, str) and bool((made == 1).all(axis=0).any())
+        n = made.shape[1] + (not constant)
+        return cls(name_of(features), n, center, scale, function, constant)
+
+    def _apply(self, x: NDArray[np.float64]) -> NDArray[np.float64]:
+        standard = (x - self._center) / self._scale
+        if self._function is None:
+            return standard
+        made = self._function(standard)
+        made = np.asarray(made.toarray() if hasattr(made, "toarray") else made)
+        if made.ndim != 2 or len(made) != len(x) or made.dtype.kind not in "fiub":
+            text = (
+                f"features {self.name}: returned {made.dtype} of shape {made.shape} for {len(x)} "
+                "rows; a row of numbers is wanted for each"
+            )
+            raise InvalidArgumentError(text)
+        made = made.astype(np.float64, copy=False)
+        if not np.isfinite(made).all():
+            text = f"features {self.name}: NaN or infinite for some rows; mend the transformer"
+            raise InvalidArgumentError(text)
+        return made
+
+    def transform(self, x: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Make the features of some rows, of shape (n, width)."""
+        made = self._apply(x)
+        if self._has_constant:
+            return np.ascontiguousarray(made)
+        return np.concatenate([np.ones((len(x), 1)), made], axis=1)
+
+
+def _named(name: str, sample: NDArray[np.float64], seed: int) -> Callable[[Any], Any] | None:
+    if name == "linear":
+        return None
+    try:
+        from sklearn.kernel_approximation import RBFSampler
+        from sklearn.preprocessing import PolynomialFeatures
+    except ImportError as error:
+        text = f'features "{name}" need scikit-learn; pip install "counterfolio[models]"'
+        raise MissingExtraError(text) from error
+    if name == "polynomial":
+        return PolynomialFeatures(2, include_bias=False).fit(sample).transform  # type: ignore[no-any-return]
+    # The median distance between standardised rows is about the root of twice their number.
+    width = max(1, sample.shape[1])
+    fourier = RBFSampler(gamma=1 / (2 * width), n_components=N_FOURIER, random_state=seed % 2**32)
+    waves = fourier.fit(sample).transform
+    return lambda x: np.concatenate([x, waves(x)], axis=1)
+
+
+def _fitted(transformer: Any, sample: NDArray[np.float64]) -> Callable[[Any], Any]:
+    if hasattr(transformer, "fit"):
+        import copy
+
+        transformer = copy.deepcopy(transformer)
+        transformer.fit(sample)
+    function = _as_function(transformer)
+    assert function is not None
+    return function
+
+
+@dataclass(frozen=True)
+class StateCodes:
+    """The different states of a log, numbered.
+
+    Attributes
+    ----------
+    codes
+        (n_rows,) number of each row's state.
+    n_states
+        How many there are.
+    """
+
+    codes: NDArray[np.int64]
+    n_states: int
+
+    @classmethod
+    def of(cls, states: States) -> StateCodes:
+        """Give a number to each different row of the state columns."""
+        states.check()
+        codes = np.zeros(len(states), dtype=np.int64)
+        for column in states.columns:
+            if column.dtype.is_nested():
+                width = column.dtype.shape[0] if isinstance(column.dtype, pl.Array) else None
+                lists = column if width else column.list.to_array(len(column[0]))
+                parts = list(lists.to_numpy().T)
+            else:
+                parts = [number_actions(column)[1]]
+            for part in parts:
+                _, of = np.unique(part, return_inverse=True)
+                _, codes = np.unique(codes * (int(of.max()) + 1) + of, return_inverse=True)
+        return cls(codes.astype(np.int64), int(codes.max()) + 1)
+
+    def crossed(self, step: NDArray[np.int64]) -> StateCodes:
+        """Tell the same state at different steps apart."""
+        _, codes = np.unique(step * self.n_states + self.codes, return_inverse=True)
+        return StateCodes(codes.astype(np.int64), int(codes.max()) + 1)
