@@ -4,6 +4,7 @@ From logged data alone: estimate what each candidate would have earned (off-poli
 the candidates, and weigh the return of the shortlist against its risk (SharpeRatio@k).
 """
 
+from counterfolio import models, policies
 from counterfolio._core import DEBUG_BUILD, __version__
 from counterfolio.assessment import Assessment, assess
 from counterfolio.diagnostics import Diagnostics
@@ -20,6 +21,7 @@ from counterfolio.loading import read_parquet
 from counterfolio.log import LoggedData
 from counterfolio.policies import Policy, PolicyColumns
 from counterfolio.portfolio import Portfolio, PredictiveSharpeRatio
+from counterfolio.preparation import Prepared, prepare
 from counterfolio.resampling import resample_weights
 from counterfolio.selection import sharpe_ratio_at_k, top_k
 from counterfolio.validation import LogReport
@@ -39,9 +41,13 @@ __all__ = [
     "PolicyColumns",
     "Portfolio",
     "PredictiveSharpeRatio",
+    "Prepared",
     "__version__",
     "assess",
     "evaluate",
+    "models",
+    "policies",
+    "prepare",
     "read_parquet",
     "resample_weights",
     "sharpe_ratio_at_k",

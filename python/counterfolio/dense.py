@@ -171,7 +171,7 @@ def _even(label: str, dense: pl.Series, error: type[Exception]) -> pl.Series:
     return dense
 
 
-def read_block(dense: Any, rows: slice) -> NDArray[np.float64]:
+def read_block(dense: Any, rows: slice | NDArray[np.integer[Any]]) -> NDArray[np.float64]:
     """Take some rows of what `check_dense` returned."""
     piece = dense[rows]
     values = piece.to_numpy() if isinstance(piece, pl.Series) else piece

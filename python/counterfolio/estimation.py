@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -12,15 +11,17 @@ import polars as pl
 
 from counterfolio import _core
 from counterfolio import estimators as registry
-from counterfolio.arguments import is_number, is_whole
+from counterfolio.arguments import is_number
 from counterfolio.display import ON_POLICY
 from counterfolio.evaluated import Evaluated
 from counterfolio.evaluation import Evaluation
 from counterfolio.exceptions import InvalidArgumentError, InvalidLogError, InvalidPolicyError
 from counterfolio.intervals import Bounds, Ends, from_errors, from_replicates
-from counterfolio.log import LoggedData
+from counterfolio.log import LoggedData, check_log
 from counterfolio.policies import BEHAVIOR, PolicyColumns, check_policies, describe, resolve
+from counterfolio.preparation import Prepared
 from counterfolio.progress import progress
+from counterfolio.threads import check_threads
 from counterfolio.uncertainty import KINDS, Uncertainty, check_uncertainty
 
 if TYPE_CHECKING:
@@ -40,9 +41,6 @@ if TYPE_CHECKING:
         "cressie_read",
         "confidence_sequence",
     ]
-
-#: More threads than this help nobody.
-MOST_THREADS = 1024
 
 
 def evaluate(
@@ -75,11 +73,12 @@ def evaluate(
         Made by `LoggedData.from_frame` or `read_parquet`.
     policies
         Name -> policy: the name of a column or a one-dimensional array of pi(a_t|s_t); a
-        two-dimensional array of pi(.|s_t); a `PolicyColumns`; or an object with
-        `prob(states, actions)`.
+        two-dimensional array of pi(.|s_t); a `PolicyColumns`; or an object with `prob(states,
+        actions)`. Or what `prepare` returned: its log's estimated propensities are then taken
+        along.
     estimators
-        Names or aliases. Default: tis, pdis, sntis, snpdis, and dm, dr, sndr when every policy
-        comes with q and v.
+        Names or aliases. Default: those that were prepared; else tis, pdis, sntis, snpdis, and dm,
+        dr, sndr when every policy comes with q and v.
     gamma
         Discount factor in (0, 1]; gamma^t counts positions in the episode, 1 at the first.
     interval
@@ -140,11 +139,15 @@ def evaluate(
     they cover: docs/uncertainty.md. An interval conditions on q and v as given: it does not know
     how wrong they are.
     """
-    _check_log(log)
+    check_log(log, "evaluate")
+    prepared = policies if isinstance(policies, Prepared) else None
+    if prepared is not None:
+        log = _check_prepared(prepared, log, gamma)
+        estimators = estimators or prepared.estimators or None
     if not is_number(gamma) or not 0 < gamma <= 1:
         text = f"gamma must be in (0, 1], not {gamma!r}"
         raise InvalidArgumentError(text)
-    threads = _threads(num_threads)
+    threads = check_threads(num_threads)
     named = check_policies(policies)
     described = {name: describe(name, policy, log) for name, policy in named.items()}
     names = _choose(estimators, log, described)
@@ -206,6 +209,7 @@ def evaluate(
             "n_clusters": None if log.clusters is None else log.clusters[1],
             "action_type": log.roles["action_type"],
             "propensity_source": log.propensity_source,
+            "models": [] if prepared is None else prepared.settings,
             "conditions_on": "q and v as given" if any("v" in k for k in needs.values()) else None,
         },
         variances=_known(found["variances"].reshape(shape), found["value"]),
@@ -322,30 +326,21 @@ def _table(evaluation: Evaluation, found: Any, ends: Ends) -> pl.DataFrame:
     )
 
 
-def _check_log(log: object) -> None:
-    if not isinstance(log, LoggedData):
+def _check_prepared(prepared: Prepared, log: LoggedData, gamma: float) -> LoggedData:
+    """Take the log that goes with prepared policies."""
+    if log is not prepared.source and log is not prepared.log:
         text = (
-            f"evaluate takes a LoggedData, not a {type(log).__name__}; make one with "
-            "cf.LoggedData.from_frame or cf.read_parquet"
+            "these policies were prepared for another log: their arrays belong to its rows; call "
+            "prepare for this one"
         )
         raise InvalidArgumentError(text)
-
-
-def _threads(num_threads: object) -> int:
-    source = "num_threads"
-    if num_threads is None:
-        source, num_threads = (
-            "COUNTERFOLIO_NUM_THREADS",
-            os.environ.get("COUNTERFOLIO_NUM_THREADS"),
+    if gamma != prepared.gamma:
+        text = (
+            f"prepared for gamma {prepared.gamma:g}, but evaluated at {gamma:g}: Q and ratios depend "
+            "on it; pass the same gamma to both"
         )
-        if num_threads is None:
-            available = getattr(os, "sched_getaffinity", None)
-            return len(available(0)) if available else os.cpu_count() or 1
-        num_threads = int(num_threads) if str(num_threads).isdecimal() else num_threads
-    if not is_whole(num_threads) or num_threads < 1:
-        text = f"{source} must be a whole number of 1 or more, not {num_threads!r}"
         raise InvalidArgumentError(text)
-    return min(int(num_threads), MOST_THREADS)
+    return prepared.log
 
 
 def _choose(

@@ -33,6 +33,11 @@ def canonical(name: object) -> str:
     return _CANONICAL[one_of("estimator", name, _CANONICAL)]
 
 
+def is_known(name: str) -> bool:
+    """Whether there is an estimator of this name or alias."""
+    return name in _CANONICAL
+
+
 def resolve(estimators: object) -> list[str]:
     """Resolve a list of names, in the order given.
 

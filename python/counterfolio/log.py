@@ -366,3 +366,13 @@ def rebuild(
 ) -> LoggedData:
     """Take a log again from the columns and roles of one that was checked before."""
     return replace(LoggedData.from_frame(frame, **roles), propensity_source=propensity_source)
+
+
+def check_log(log: object, caller: str) -> None:
+    """Raise `InvalidArgumentError` unless it is a `LoggedData`."""
+    if not isinstance(log, LoggedData):
+        text = (
+            f"{caller} takes a LoggedData, not a {type(log).__name__}; make one with "
+            "cf.LoggedData.from_frame or cf.read_parquet"
+        )
+        raise InvalidArgumentError(text)

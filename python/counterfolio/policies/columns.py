@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import numpy as np
 import polars as pl
@@ -46,6 +46,11 @@ class PolicyColumns:
     action_probs, q_values
         pi(.|s_t) and Q(s_t, .) for all actions, of shape (n_rows, n_actions); they give prob, q
         and v where those are not given.
+    state_ratio, state_action_ratio
+        Marginal ratios d_pi(s_t) / d_b(s_t) and d_pi(s_t, a_t) / d_b(s_t, a_t).
+    ratio_kind
+        "step": of the probabilities of being there at that very step, of mean 1 at each; "occupancy":
+        of discounted visits over all steps, which is what `counterfolio.models` fits.
     """
 
     prob: Any = None
@@ -53,6 +58,9 @@ class PolicyColumns:
     v: Any = None
     action_probs: Any = None
     q_values: Any = None
+    state_ratio: Any = None
+    state_action_ratio: Any = None
+    ratio_kind: Literal["step", "occupancy"] = "step"
 
 
 def check_policies(policies: object) -> dict[str, Any]:

@@ -1,0 +1,304 @@
+"""`prepare`: fit what the estimators need and the log lacks, and nothing else."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import polars as pl
+
+from counterfolio import estimators as registry
+from counterfolio.exceptions import InvalidArgumentError
+from counterfolio.log import check_log
+from counterfolio.models import (
+    LinearQ,
+    LinearRatio,
+    MarginalRatios,
+    Propensities,
+    PropensityModel,
+    QFunctions,
+)
+from counterfolio.policies import PolicyColumns, check_policies, describe
+from counterfolio.text import Column, html_table, suggest, text_table, wrap
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from counterfolio.log import LoggedData
+
+#: What may be asked for beside estimators by name.
+INPUTS = ("propensity", "q", "v", "state_ratio", "state_action_ratio")
+
+
+class Prepared(dict[str, PolicyColumns]):
+    """Candidates with everything that was asked for, ready for `evaluate`.
+
+    A dict from name to `PolicyColumns` of arrays.
+
+    Attributes
+    ----------
+    source : LoggedData
+        The log that models were fitted on.
+    log : LoggedData
+        The same with estimated propensities, where it had none.
+    gamma : float
+        Discount factor of the models.
+    needs : list of str
+        What was asked for, canonical names.
+    q_functions, ratios, propensities
+        What was fitted; None where nothing was.
+    """
+
+    def __init__(
+        self,
+        policies: Mapping[str, PolicyColumns],
+        *,
+        source: LoggedData,
+        log: LoggedData,
+        gamma: float,
+        needs: list[str],
+        fitted: Fitted,
+    ) -> None:
+        super().__init__(policies)
+        self.source, self.log, self.gamma, self.needs = source, log, gamma, needs
+        self.q_functions, self.ratios = fitted.q_functions, fitted.ratios
+        self.propensities = fitted.propensities
+
+    @property
+    def estimators(self) -> list[str]:
+        """The estimators among what was asked for."""
+        return [name for name in self.needs if name in registry.REGISTRY]
+
+    @property
+    def settings(self) -> list[dict[str, Any]]:
+        """How each model was fitted, for `evaluation.settings`."""
+        return [
+            model.settings | {"seconds": round(model.seconds, 3)}
+            for model in (self.q_functions, self.ratios)
+            if model is not None
+        ]
+
+    @property
+    def table(self) -> pl.DataFrame:
+        """A row to each model: what it is for, model, features, cross_fit, n_repeats, seconds."""
+        fitted = [
+            ("propensity", self.propensities and self.propensities.summary(), self.propensities),
+            ("q and v", self.q_functions and self.q_functions.settings, self.q_functions),
+            ("ratios", self.ratios and self.ratios.settings, self.ratios),
+        ]
+        return pl.DataFrame(
+            [
+                {
+                    "for": what,
+                    **{k: s[k] for k in ("model", "features", "cross_fit", "n_repeats")},
+                    "seconds": model.seconds,
+                }
+                for what, s, model in fitted
+                if model is not None and s is not None
+            ],
+            schema={
+                "for": pl.String,
+                "model": pl.String,
+                "features": pl.String,
+                "cross_fit": pl.Int64,
+                "n_repeats": pl.Int64,
+                "seconds": pl.Float64,
+            },
+        )
+
+    @property
+    def notes(self) -> list[str]:
+        """What is to be known of the fits."""
+        models = (self.propensities, self.q_functions, self.ratios)
+        found = [note for model in models if model is not None for note in model.notes]
+        return list(dict.fromkeys(found))
+
+    def _columns(self) -> list[Column]:
+        t = self.table
+        return [
+            Column("for", t["for"].to_list(), left=True),
+            Column("model", t["model"].to_list(), left=True),
+            Column("features", t["features"].to_list(), left=True),
+            Column("folds", ["none" if k is None else str(k) for k in t["cross_fit"]]),
+            Column("seconds", [f"{x:.2f}" for x in t["seconds"]]),
+        ]
+
+    def _caption(self) -> str:
+        nothing = "" if len(self.table) else "; nothing had to be fitted"
+        return f"Prepared for {', '.join(self.needs)} at gamma {self.gamma:g}{nothing}"
+
+    def __repr__(self) -> str:
+        table = [text_table(self._columns())] if len(self.table) else []
+        return "\n".join([wrap(self._caption()), *table, *map(wrap, self.notes)])
+
+    def _repr_html_(self) -> str:
+        return html_table(self._columns(), self._caption(), self.notes)
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """The models of a `Prepared`."""
+
+    propensities: Propensities | None
+    q_functions: QFunctions | None
+    ratios: MarginalRatios | None
+
+
+def prepare(
+    log: LoggedData,
+    policies: Mapping[str, object],
+    needs: Sequence[str] | None = None,
+    *,
+    gamma: float = 1.0,
+    cross_fit: int | None = 5,
+    n_repeats: int = 1,
+    seed: int = 0,
+    q_model: Any = None,
+    ratio_model: Any = None,
+    propensity_model: Any = None,
+    num_threads: int | None = None,
+) -> Prepared:
+    """Fit exactly what the named estimators need and the log and policies lack.
+
+    Propensities where the log has none, q and v of policies that come without, marginal ratios.
+    Models are cross-fitted by episode (or cluster): no row is spoken about by a model that has
+    learned from it.
+
+    Parameters
+    ----------
+    log
+        With `state`, wherever something has to be fitted.
+    policies
+        As for `evaluate`. For q, v and ratios a policy has to say what it does with every action:
+        an array of shape (n_rows, n_actions), or an object with `action_probs(states)`; with `mean`
+        and `sample` where actions are a continuum.
+    needs
+        Names of estimators; also "propensity", "q", "v", "state_ratio", "state_action_ratio".
+        Default: tis, pdis, sntis, snpdis, dm, dr, sndr.
+    gamma
+        Discount factor in (0, 1], the one that is evaluated with.
+    cross_fit
+        Number of folds. None: every model learns from all rows.
+    n_repeats
+        How often folds are dealt anew; the median of the repeats is taken, of Q(s, a) for every
+        action, of propensities and of ratios.
+    seed
+        Of folds, random features and drawn actions.
+    q_model
+        `models.LinearQ` or `models.FittedQ`. Default: `LinearQ()`, features by what the log holds.
+    ratio_model
+        Default: `models.LinearRatio()`.
+    propensity_model
+        Default: `models.PropensityModel()`.
+    num_threads
+        As in `evaluate`.
+
+    Returns
+    -------
+    Prepared
+        `cf.evaluate(log, prepared, gamma=...)` takes it, with the estimated propensities.
+
+    Raises
+    ------
+    InvalidArgumentError
+        If there is no such need, or an argument is out of its range.
+    InvalidLogError
+        If the log has no state, or holds what models cannot read.
+    InvalidPolicyError
+        If a policy knows the probability of logged actions alone and more is needed.
+    MissingExtraError
+        If scikit-learn is needed and absent.
+    """
+    check_log(log, "prepare")
+    wanted = _needs(needs)
+    inputs = _inputs(wanted)
+    named = check_policies(policies)
+    how: dict[str, Any] = {"cross_fit": cross_fit, "n_repeats": n_repeats, "seed": seed}
+    propensities, prepared_log = None, log
+    if "prob" in inputs and log._propensity is None:
+        propensities = (propensity_model or PropensityModel()).fit(log, **how)
+        prepared_log = log.with_propensity(propensities)
+    how |= {"gamma": gamma, "num_threads": num_threads}
+    q_functions = ratios = None
+    lacking = {name: policy for name, policy in named.items() if _lacks(policy, inputs)}
+    if lacking:
+        model = q_model or LinearQ()
+        if model.horizon == "continue" and "q" in inputs:
+            text = (
+                'horizon="continue" is for dm alone: other estimators add up logged rewards, which
+                end ' 'where episodes were cut off; pass needs=["dm"], or horizon="logged"'
+            )
+            raise InvalidArgumentError(text)
+        q_functions = model.fit(prepared_log, lacking, **how)
+    kinds = [kind for kind in ("state", "state_action") if f"{kind}_ratio" in inputs]
+    if kinds:
+        ratios = (ratio_model or LinearRatio()).fit(prepared_log, named, of=kinds, **how)
+    columns = {}
+    for name, policy in named.items():
+        found = describe(name, policy, prepared_log) if "prob" in inputs else _bare(policy)
+        if q_functions is not None and name in lacking:
+            i = q_functions.policies.index(name)
+            found = replace(found, q=q_functions.q[i], v=q_functions.v[i], q_values=None)
+        if ratios is not None:
+            i = ratios.policies.index(name)
+            found = replace(
+                found,
+                state_ratio=None if ratios.state is None else ratios.state[i],
+                state_action_ratio=None if ratios.state_action is None else ratios.state_action[i],
+                ratio_kind="occupancy",
+            )
+        columns[name] = found
+    return Prepared(
+        columns,
+        source=log,
+        log=prepared_log,
+        gamma=float(gamma),
+        needs=wanted,
+        fitted=Fitted(propensities, q_functions, ratios),
+    )
+
+
+def _needs(needs: Sequence[str] | None) -> list[str]:
+    """Name what is needed, in the order given."""
+    if needs is None:
+        return [*registry.WEIGHTED_DEFAULT, *registry.MODEL_DEFAULT]
+    needs = [needs] if isinstance(needs, str) else needs
+    if not isinstance(needs, Sequence) or not needs:
+        text = f"needs must be a list of names, not {needs!r}; {suggest('', registry.REGISTRY)}"
+        raise InvalidArgumentError(text)
+    known = [*registry.REGISTRY, *INPUTS]
+    for name in needs:
+        if not isinstance(name, str) or not (name in INPUTS or registry.is_known(name)):
+            text = f"unknown need {name!r}; {suggest(str(name), known)}"
+            raise InvalidArgumentError(text)
+    found = [name if name in INPUTS else registry.canonical(name) for name in needs]
+    return list(dict.fromkeys(found))
+
+
+def _inputs(needs: list[str]) -> set[str]:
+    """Name the inputs of what is needed."""
+    inputs: set[str] = set()
+    for name in needs:
+        of_estimator = registry.REGISTRY[name]["needs"] if name in registry.REGISTRY else []
+        inputs |= set(of_estimator) or {"prob" if name == "propensity" else name}
+    # The ratio of states is solved for with pi / b.
+    return inputs | ({"prob"} if "state_ratio" in inputs else set())
+
+
+def _lacks(policy: object, inputs: set[str]) -> bool:
+    """Whether q or v is needed that a policy does not bring."""
+    wanted = inputs & {"q", "v"}
+    if not isinstance(policy, PolicyColumns) or policy.q_values is not None:
+        return bool(wanted) and not isinstance(policy, PolicyColumns)
+    return any(getattr(policy, key) is None for key in wanted)
+
+
+def _bare(policy: object) -> PolicyColumns:
+    """Columns of a policy whose probabilities are not needed."""
+    is_dense = isinstance(policy, np.ndarray) and policy.ndim == 2
+    if isinstance(policy, PolicyColumns):
+        return policy
+    return PolicyColumns(action_probs=policy) if is_dense else PolicyColumns()

@@ -1,0 +1,35 @@
+"""How many threads a call may use."""
+
+from __future__ import annotations
+
+import os
+
+from counterfolio.arguments import is_whole
+from counterfolio.exceptions import InvalidArgumentError
+
+#: More threads than this help nobody.
+MOST_THREADS = 1024
+
+
+def check_threads(num_threads: object) -> int:
+    """Take the number of threads; None asks COUNTERFOLIO_NUM_THREADS, then the cores.
+
+    Raises
+    ------
+    InvalidArgumentError
+        If it is no whole number of 1 or more.
+    """
+    source = "num_threads"
+    if num_threads is None:
+        source, num_threads = (
+            "COUNTERFOLIO_NUM_THREADS",
+            os.environ.get("COUNTERFOLIO_NUM_THREADS"),
+        )
+        if num_threads is None:
+            available = getattr(os, "sched_getaffinity", None)
+            return len(available(0)) if available else os.cpu_count() or 1
+        num_threads = int(num_threads) if str(num_threads).isdecimal() else num_threads
+    if not is_whole(num_threads) or num_threads < 1:
+        text = f"{source} must be a whole number of 1 or more, not {num_threads!r}"
+        raise InvalidArgumentError(text)
+    return min(int(num_threads), MOST_THREADS)
