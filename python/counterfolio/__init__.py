@@ -4,6 +4,7 @@ From logged data alone: estimate what each candidate would have earned (off-poli
 the candidates, and weigh the return of the shortlist against its risk (SharpeRatio@k).
 """
 
+from counterfolio import models
 from counterfolio._core import DEBUG_BUILD, __version__
 from counterfolio.assessment import Assessment, assess
 from counterfolio.diagnostics import Diagnostics
@@ -42,6 +43,7 @@ __all__ = [
     "__version__",
     "assess",
     "evaluate",
+    "models",
     "read_parquet",
     "resample_weights",
     "sharpe_ratio_at_k",

@@ -206,6 +206,7 @@ def evaluate(
             "n_clusters": None if log.clusters is None else log.clusters[1],
             "action_type": log.roles["action_type"],
             "propensity_source": log.propensity_source,
+            "propensity_model": log.propensity_model,
             "conditions_on": "q and v as given" if any("v" in k for k in needs.values()) else None,
         },
         variances=_known(found["variances"].reshape(shape), found["value"]),
