@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from counterfolio import estimators as registry
+from counterfolio.models.propensity_words import caption
 from counterfolio.uncertainty import ANY, in_words
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from counterfolio.evaluation import Evaluation
 
 
@@ -17,7 +20,7 @@ def assumptions(evaluation: Evaluation) -> list[str]:
     source = {
         "logged": "Propensities are those logged: the probabilities with which the behavior policy "
         "really took the logged actions.",
-        "estimated": "Propensities were estimated, not logged: no interval has their error in it.",
+        "estimated": _estimated(s.get("propensity_model")),
         None: "There are no propensities: everything rests on the Q-model.",
     }[s["propensity_source"]]
     said = in_words(s)
@@ -41,6 +44,14 @@ def assumptions(evaluation: Evaluation) -> list[str]:
             "believes it; dr and sndr correct it by the logged rewards."
         )
     return listed
+
+
+def _estimated(model: Mapping[str, Any] | None) -> str:
+    how = "" if model is None else f" ({caption(model)})"
+    return (
+        f"Propensities were estimated, not logged{how}: no interval has their error in it, and "
+        "they are right only if the state columns have all by which actions were chosen."
+    )
 
 
 def _independent(cluster: str | None) -> str:

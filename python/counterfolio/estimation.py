@@ -210,6 +210,7 @@ def evaluate(
             "action_type": log.roles["action_type"],
             "propensity_source": log.propensity_source,
             "models": [] if prepared is None else prepared.settings,
+            "propensity_model": log.propensity_model,
             "conditions_on": "q and v as given" if any("v" in k for k in needs.values()) else None,
         },
         variances=_known(found["variances"].reshape(shape), found["value"]),
@@ -336,8 +337,8 @@ def _check_prepared(prepared: Prepared, log: LoggedData, gamma: float) -> Logged
         raise InvalidArgumentError(text)
     if gamma != prepared.gamma:
         text = (
-            f"prepared for gamma {prepared.gamma:g}, but evaluated at {gamma:g}: Q and ratios depend "
-            "on it; pass the same gamma to both"
+            f"prepared for gamma {prepared.gamma:g}, but evaluated at {gamma:g}: Q and ratios "
+            "depend on it; pass the same gamma to both"
         )
         raise InvalidArgumentError(text)
     return prepared.log

@@ -41,4 +41,5 @@ def read_parquet(source: str | Path, **roles: Unpack[Roles]) -> LoggedData:
     written = json.loads(pl.read_parquet_metadata(path).get(METADATA_KEY, "{}"))
     if "propensity_source" not in written:
         return LoggedData.from_frame(frame)
-    return rebuild(frame, written, written.pop("propensity_source"))
+    estimated = written.pop("propensity_model", None)
+    return rebuild(frame, written, written.pop("propensity_source"), estimated)

@@ -46,6 +46,9 @@ class LoggedData:
         Which column plays which part.
     propensity_source : {"logged", "estimated", None}
         Where the propensities come from; None for a log without them.
+    propensity_model : dict or None
+        How propensities were estimated and how well they are calibrated, the summary of
+        `models.Propensities`; None where they were logged, or came as an array.
     """
 
     _table: Table
@@ -55,6 +58,7 @@ class LoggedData:
     propensity_source: Literal["logged", "estimated"] | None
     #: What the checks found on the way, for the report.
     _facts: dict[str, int]
+    propensity_model: dict[str, Any] | None = None
 
     @classmethod
     def from_frame(
@@ -299,13 +303,18 @@ class LoggedData:
         Parameters
         ----------
         propensity
-            One probability (or density) of the logged action for each row.
+            One probability (or density) of the logged action for each row; or what
+            `models.PropensityModel.fit` returned for this log, whose summary the log then keeps in
+            `propensity_model`, evaluations in `settings["propensity_model"]`.
 
         Raises
         ------
         InvalidLogError
             If a value is missing, 0, negative or above 1, or the length differs.
         """
+        model = None
+        if callable(summary := getattr(propensity, "summary", None)):
+            model, propensity = summary(), propensity.propensity  # type: ignore[attr-defined]
         column, label = as_column("propensity", propensity), column_label("propensity")
         if len(column) != self.n_rows:
             text = f"{label} has {len(column)} rows, but the log has {self.n_rows}"
@@ -316,6 +325,7 @@ class LoggedData:
             _table=self._table.with_column("propensity", column),
             _propensity=column,
             propensity_source="estimated",
+            propensity_model=model,
             roles={**self.roles, "propensity": "propensity", "action_probs": None},
         )
 
@@ -333,7 +343,11 @@ class LoggedData:
             if not isinstance(label, str | int | float):
                 text = f"a file keeps action labels that are text or numbers, not {label!r}"
                 raise InvalidArgumentError(text)
-        roles = {**self.roles, "propensity_source": self.propensity_source}
+        roles = {
+            **self.roles,
+            "propensity_source": self.propensity_source,
+            "propensity_model": self.propensity_model,
+        }
         write_parquet(self._frame(), path, roles)
 
     def _frame(self) -> pl.DataFrame:
@@ -349,7 +363,12 @@ class LoggedData:
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Buffers held by reference do not travel: another process takes the columns again.
-        return rebuild, (self._frame(), self.roles, self.propensity_source)
+        return rebuild, (
+            self._frame(),
+            self.roles,
+            self.propensity_source,
+            self.propensity_model,
+        )
 
     def __repr__(self) -> str:
         size = f"{plural(self.n_rows, 'row')} in {plural(self.n_episodes, 'episode')}"
@@ -363,9 +382,11 @@ def rebuild(
     frame: pl.DataFrame,
     roles: dict[str, Any],
     propensity_source: Literal["logged", "estimated"] | None,
+    propensity_model: dict[str, Any] | None,
 ) -> LoggedData:
     """Take a log again from the columns and roles of one that was checked before."""
-    return replace(LoggedData.from_frame(frame, **roles), propensity_source=propensity_source)
+    log = LoggedData.from_frame(frame, **roles)
+    return replace(log, propensity_source=propensity_source, propensity_model=propensity_model)
 
 
 def check_log(log: object, caller: str) -> None:

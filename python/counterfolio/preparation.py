@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -84,21 +83,18 @@ class Prepared(dict[str, PolicyColumns]):
     @property
     def table(self) -> pl.DataFrame:
         """A row to each model: what it is for, model, features, cross_fit, n_repeats, seconds."""
-        fitted = [
-            ("propensity", self.propensities and self.propensities.summary(), self.propensities),
-            ("q and v", self.q_functions and self.q_functions.settings, self.q_functions),
-            ("ratios", self.ratios and self.ratios.settings, self.ratios),
-        ]
+        rows: list[dict[str, Any]] = []
+        for what, model in (
+            ("propensity", self.propensities),
+            ("q and v", self.q_functions),
+            ("ratios", self.ratios),
+        ):
+            if model is not None:
+                how = model.summary() if isinstance(model, Propensities) else model.settings
+                shown = {k: how[k] for k in ("model", "features", "cross_fit", "n_repeats")}
+                rows.append({"for": what, **shown, "seconds": model.seconds})
         return pl.DataFrame(
-            [
-                {
-                    "for": what,
-                    **{k: s[k] for k in ("model", "features", "cross_fit", "n_repeats")},
-                    "seconds": model.seconds,
-                }
-                for what, s, model in fitted
-                if model is not None and s is not None
-            ],
+            rows,
             schema={
                 "for": pl.String,
                 "model": pl.String,
@@ -228,8 +224,8 @@ def prepare(
         model = q_model or LinearQ()
         if model.horizon == "continue" and "q" in inputs:
             text = (
-                'horizon="continue" is for dm alone: other estimators add up logged rewards, which
-                end ' 'where episodes were cut off; pass needs=["dm"], or horizon="logged"'
+                'horizon="continue" is for dm alone: other estimators add up logged rewards, which '
+                'end where episodes were cut off; pass needs=["dm"], or horizon="logged"'
             )
             raise InvalidArgumentError(text)
         q_functions = model.fit(prepared_log, lacking, **how)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from counterfolio.cli.failure import wrong
 from counterfolio.exceptions import CounterfolioError
@@ -96,7 +96,8 @@ def _inputs(name: str, text: str) -> dict[str, str]:
 
 def as_columns(inputs: dict[str, str]) -> PolicyColumns:
     """Make the policy that the inputs name."""
-    return PolicyColumns(**inputs)
+    columns: dict[str, Any] = dict(inputs)
+    return PolicyColumns(**columns)
 
 
 def parse_truth(given: Sequence[str]) -> dict[str, float] | str:

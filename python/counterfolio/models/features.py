@@ -232,6 +232,10 @@ class FeatureMap:
             raise InvalidArgumentError(text)
         return made
 
+    def without_constant(self, x: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Make the features of some rows for a model that has an intercept of its own."""
+        return self._apply(x)
+
     def transform(self, x: NDArray[np.float64]) -> NDArray[np.float64]:
         """Make the features of some rows, of shape (n, width)."""
         made = self._apply(x)

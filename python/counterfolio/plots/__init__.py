@@ -4,6 +4,7 @@ They need matplotlib, the extra `counterfolio[report]`. `ax.figure.savefig("plot
 """
 
 from counterfolio.plots.estimates import differences, estimates
+from counterfolio.plots.propensities import reliability
 from counterfolio.plots.shortlists import predictive_sharpe_ratio, ranks, sharpe_ratio, top_k
 from counterfolio.plots.weights import effective_sample_size, weights
 
@@ -13,6 +14,7 @@ __all__ = [
     "estimates",
     "predictive_sharpe_ratio",
     "ranks",
+    "reliability",
     "sharpe_ratio",
     "top_k",
     "weights",

@@ -49,8 +49,8 @@ class PolicyColumns:
     state_ratio, state_action_ratio
         Marginal ratios d_pi(s_t) / d_b(s_t) and d_pi(s_t, a_t) / d_b(s_t, a_t).
     ratio_kind
-        "step": of the probabilities of being there at that very step, of mean 1 at each; "occupancy":
-        of discounted visits over all steps, which is what `counterfolio.models` fits.
+        "step": of the probabilities of being there at that very step, of mean 1 at each;
+        "occupancy": of discounted visits over all steps, which is what `counterfolio.models` fits.
     """
 
     prob: Any = None

@@ -9,6 +9,7 @@ from counterfolio.arguments import is_whole
 from counterfolio.assessment import check_truth, true_behavior
 from counterfolio.assumptions import assumptions, glossary
 from counterfolio.exceptions import InvalidArgumentError, MissingExtraError
+from counterfolio.models import propensity_words
 from counterfolio.report import shortlists, tables
 from counterfolio.report.figures import inline_svg
 from counterfolio.summary import answer, trusted, what_may_change
@@ -63,6 +64,9 @@ def render(
     if weighted:
         figures["ess"] = lambda: plots.effective_sample_size(evaluation)
         figures["weights"] = lambda: plots.weights(evaluation)
+    propensities = evaluation.settings.get("propensity_model")
+    if propensities is not None:
+        figures["reliability"] = lambda: plots.reliability(evaluation)
     among = trusted(evaluation)
     ranks = shortlists.ranked(evaluation, estimator, k)
     if len(among) > 1 and ranks:
@@ -85,6 +89,7 @@ def render(
         answer=answer(evaluation, estimator, k),
         log=evaluation.log_report,
         svg={name: inline_svg(draw, name) for name, draw in figures.items()},
+        propensities=None if propensities is None else _described(propensities),
         estimates=tables.estimates(evaluation, estimator),
         notes=tables.notes(evaluation),
         comparison=tables.comparison(evaluation, estimator),
@@ -105,6 +110,16 @@ def render(
         glossary=glossary(evaluation),
         settings=tables.settings(evaluation),
     )
+
+
+def _described(propensities: Mapping[str, Any]) -> dict[str, Any]:
+    """Say how propensities were estimated, and how far they can be believed."""
+    return {
+        "caption": propensity_words.caption(propensities),
+        "sentences": propensity_words.sentences(propensities),
+        "notes": propensities["notes"],
+        "table": propensity_words.columns(propensities),
+    }
 
 
 def _judge(

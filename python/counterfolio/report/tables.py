@@ -13,6 +13,7 @@ from counterfolio.display import (
     draws_of_differences,
     interval_name,
 )
+from counterfolio.models.propensity_words import caption
 from counterfolio.policies import BEHAVIOR
 from counterfolio.summary import interval, verdict_of
 from counterfolio.text import Column, aligned, chance, count, number, percent, span
@@ -148,6 +149,8 @@ def settings(evaluation: Evaluation) -> list[tuple[str, str]]:
     def said(value: object) -> str:
         if isinstance(value, list):
             return ", ".join(map(str, value))
+        if isinstance(value, dict):  # of the estimated propensities, which have a section
+            return caption(value)
         return "none" if value is None else str(value)
 
     return [(name.replace("_", " "), said(value)) for name, value in evaluation.settings.items()]
