@@ -142,7 +142,7 @@ class ClosedForm:
         Q itself.
     multiplier
         phi^T beta, with beta = M^{-T} sum phibar(s_0): by how much a temporal difference in a row
-        moves the policy's value. None where it was not asked for.
+        moves the policy's value.
     unseen
         Share of each policy's probability, over rows, on actions never seen in the state; None
         where features are shared between states.
@@ -151,7 +151,7 @@ class ClosedForm:
     """
 
     q: Read
-    multiplier: Read | None
+    multiplier: Read
     unseen: list[float | None]
     varies: list[bool]
 

@@ -115,21 +115,16 @@ def fit_all(
     for own in dealt:
         with progress(f"fitting {name}") as report:
             fits.append(fit_one(own, candidates, n_actions, report))
-    q, v = _rows(t, candidates, fits, plan.seed)
+    found = _Rows.read(t, candidates, fits, plan)
     closed = fits[0].fit if isinstance(fits[0], Linear) else None
     features = fits[0].space.features if isinstance(fits[0], Linear) else "state and action"
+    which = range(len(candidates))
     table = pl.DataFrame(
         {
             "policy": [c.name for c in candidates],
-            "value": v[:, t.first].mean(axis=1),
-            "standard_error": [
-                None if closed is None else _standard_error(t, closed, p, q[p], v[p])
-                for p in range(len(candidates))
-            ],
-            "td_error": [
-                float(np.sqrt(np.mean(differences(t, q[p], v[p])[t.used] ** 2)))
-                for p in range(len(candidates))
-            ],
+            "value": found.v[:, t.first].mean(axis=1),
+            "standard_error": [found.standard_error(t, p) for p in which],
+            "td_error": [found.td_error(t, p) for p in which],
             "unseen": [None] * len(candidates) if closed is None else closed.unseen,
         },
         schema_overrides={"standard_error": pl.Float64, "unseen": pl.Float64},
@@ -140,7 +135,7 @@ def fit_all(
         notes += varying(candidates, closed.varies)
     names = [c.name for c in candidates]
     seconds = time.perf_counter() - began
-    return QFunctions(names, q, v, table, settings, seconds, notes, fits, dealt)
+    return QFunctions(names, found.q, found.v, table, settings, seconds, notes, fits, dealt)
 
 
 def varying(candidates: Sequence[Candidate], varies: Sequence[bool]) -> list[str]:
@@ -176,46 +171,70 @@ def notes_on(t: Transitions, features: str) -> list[str]:
     return notes
 
 
-def _rows(
-    t: Transitions, candidates: list[Candidate], fits: list[Any], seed: int
-) -> tuple[Floats, Floats]:
-    """Take q and v of every row, from the median of the repeats' Q."""
-    n = t.log.n_rows
-    q, v = np.empty((len(candidates), n)), np.empty((len(candidates), n))
-    width = action_count(candidates, t.log) or 1
-    for rows in block_slices(n, width):
-        for p, candidate in enumerate(candidates):
-            if t.discrete:
-                values = median([fit.values(p, rows) for fit in fits])
-                codes = t.log.action_codes.codes[rows]
-                q[p, rows] = values[np.arange(len(values)), codes]
-                v[p, rows] = np.einsum("ij,ij->i", values, candidate.probs(rows))
-                continue
+@dataclass(frozen=True, eq=False)
+class _Rows:
+    """What was read in every row, of shape (n_policies, n_rows) each."""
 
-            def of(actions: Floats, rows: slice = rows, p: int = p) -> Floats:
-                return median([fit.at(p, rows, actions) for fit in fits])
+    q: Floats
+    v: Floats
+    #: By how much a temporal difference moves the policy's value; None for regressors.
+    moves: Floats | None
 
-            q[p, rows] = of(logged_actions(t, rows))
-            v[p, rows] = np.mean([of(a) for a in candidate.draws(rows, seed)], axis=0)
-    return q, v
+    @classmethod
+    def read(
+        cls, t: Transitions, candidates: list[Candidate], fits: list[Any], plan: Plan
+    ) -> _Rows:
+        """Take q and v from the median of the repeats' Q."""
+        shape = (len(candidates), t.log.n_rows)
+        closed = fits[0].fit if isinstance(fits[0], Linear) else None
+        moves = None if closed is None else np.empty(shape)
+        own = cls(np.empty(shape), np.empty(shape), moves)
+        for rows in block_slices(t.log.n_rows, action_count(candidates, t.log) or 1):
+            for p, candidate in enumerate(candidates):
+                own._take(t, rows, p, candidate, fits, plan.seed)
+                if closed is not None and moves is not None:
+                    moves[p, rows] = closed.multiplier.logged(p, rows)
+        return own
 
+    def _take(
+        self,
+        t: Transitions,
+        rows: slice,
+        p: int,
+        candidate: Candidate,
+        fits: list[Any],
+        seed: int,
+    ) -> None:
+        if t.discrete:
+            values = median([fit.values(p, rows) for fit in fits])
+            codes = t.log.action_codes.codes[rows]
+            self.q[p, rows] = values[np.arange(len(values)), codes]
+            self.v[p, rows] = np.einsum("ij,ij->i", values, candidate.probs(rows))
+            return
 
-def _standard_error(
-    t: Transitions, fit: closed_form.ClosedForm, policy: int, q: Floats, v: Floats
-) -> float:
-    """Take the standard error of mean v_0.
+        def of(actions: Floats) -> Floats:
+            return median([fit.at(p, rows, actions) for fit in fits])
 
-    psi_i = v_0 - mean v_0 + sum_t phi^T beta (r + gamma v' - q).
-    """
-    first = v[t.first]
-    moved = np.empty(t.log.n_rows)
-    assert fit.multiplier is not None
-    for rows in block_slices(t.log.n_rows, fit.q.space.n_actions or 1):
-        moved[rows] = fit.multiplier.logged(policy, rows)
-    psi = first - first.mean() + np.bincount(t.episode, moved * differences(t, q, v))
-    n = len(psi)
-    if t.log.clusters is not None:
-        of, count = t.log.clusters
-        psi = np.bincount(of, psi, count)
-    factor = len(psi) / (len(psi) - 1) if len(psi) > 1 else np.nan
-    return float(np.sqrt(factor * (psi**2).sum()) / n)
+        self.q[p, rows] = of(logged_actions(t, rows))
+        self.v[p, rows] = np.mean([of(a) for a in candidate.draws(rows, seed)], axis=0)
+
+    def standard_error(self, t: Transitions, p: int) -> float | None:
+        """Take the standard error of mean v_0; None where it has no closed form.
+
+        psi_i = v_0 - mean v_0 + sum_t phi^T beta (r + gamma v' - q).
+        """
+        if self.moves is None:
+            return None
+        first = self.v[p][t.first]
+        moved = self.moves[p] * differences(t, self.q[p], self.v[p])
+        psi = first - first.mean() + np.bincount(t.episode, moved)
+        n = len(psi)
+        if t.log.clusters is not None:
+            of, count = t.log.clusters
+            psi = np.bincount(of, psi, count)
+        factor = len(psi) / (len(psi) - 1) if len(psi) > 1 else np.nan
+        return float(np.sqrt(factor * (psi**2).sum()) / n)
+
+    def td_error(self, t: Transitions, p: int) -> float:
+        """Take the root mean square of r + gamma v' - q."""
+        return float(np.sqrt(np.mean(differences(t, self.q[p], self.v[p])[t.used] ** 2)))

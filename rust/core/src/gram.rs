@@ -12,16 +12,18 @@
 //!
 //! Threads split the columns of the result, never the rows: the bits do not depend on their number.
 
+use pulp::{Arch, Simd, WithSimd};
+
 use crate::error::Result;
-use crate::lanes::vectorise;
 use crate::pool::Work;
 
 /// Rows multiplied at a time, and columns of the result that one task takes: both together stay in the
 /// nearest cache.
 const ROWS: usize = 64;
 const COLUMNS: usize = 64;
-/// Columns kept in registers.
-const LANES: usize = 8;
+/// Columns of x, and vectors of columns of the result, whose sums are kept in registers.
+const TALL: usize = 4;
+const WIDE: usize = 2;
 
 /// Rows of equal width, one after the other.
 #[derive(Debug, Clone, Copy)]
@@ -70,10 +72,11 @@ pub fn product_sums(
                 for rows in rows.chunks(ROWS) {
                     work.check()?;
                     space.gather(x, y, p, rows, columns.clone());
-                    vectorise(
-                        #[inline(always)]
-                        || space.add(x.width, sums),
-                    );
+                    Arch::new().dispatch(Add {
+                        space,
+                        width: x.width,
+                        sums,
+                    });
                 }
             }
             Ok(sums)
@@ -134,47 +137,76 @@ impl Space {
             self.z.push(z);
         }
     }
+}
 
-    /// Adds x^T z to the sums, a row of [`COLUMNS`] for each column of x.
+/// Adds x^T z to the sums, a row of [`COLUMNS`] for each column of x.
+///
+/// Products are fused with additions where the machine can: these sums go into equations that numpy
+/// solves, whose last bits depend on the machine anyway.
+struct Add<'a> {
+    space: &'a Space,
+    width: usize,
+    sums: &'a mut [f64],
+}
+
+impl WithSimd for Add<'_> {
+    type Output = ();
+
     #[inline(always)]
-    fn add(&self, width: usize, sums: &mut [f64]) {
-        let lanes = self.pairs.len().div_ceil(LANES);
+    fn with_simd<S: Simd>(mut self, simd: S) {
+        let lanes = size_of::<S::f64s>() / size_of::<f64>();
+        let vectors = self.space.pairs.len().div_ceil(lanes);
         let mut j = 0;
-        while j + 4 <= width {
-            self.add_columns::<4>(width, j, lanes, sums);
-            j += 4;
+        while j + TALL <= self.width {
+            self.rows::<S, TALL>(simd, j, vectors);
+            j += TALL;
         }
-        while j < width {
-            self.add_columns::<1>(width, j, lanes, sums);
+        while j < self.width {
+            self.rows::<S, 1>(simd, j, vectors);
             j += 1;
         }
     }
+}
 
-    /// The same for J columns of x from `first` on.
+impl Add<'_> {
+    /// The sums of J columns of x from `first` on.
     #[inline(always)]
-    fn add_columns<const J: usize>(
-        &self,
-        width: usize,
+    fn rows<S: Simd, const J: usize>(&mut self, simd: S, first: usize, vectors: usize) {
+        let mut vector = 0;
+        while vector + WIDE <= vectors {
+            self.tile::<S, J, WIDE>(simd, first, vector);
+            vector += WIDE;
+        }
+        while vector < vectors {
+            self.tile::<S, J, 1>(simd, first, vector);
+            vector += 1;
+        }
+    }
+
+    /// Those of V vectors of columns of z, kept in registers.
+    #[inline(always)]
+    fn tile<S: Simd, const J: usize, const V: usize>(
+        &mut self,
+        simd: S,
         first: usize,
-        lanes: usize,
-        sums: &mut [f64],
+        vector: usize,
     ) {
-        for lane in 0..lanes {
-            let mut found = [[0.0; LANES]; J];
-            for (x, z) in self.x.chunks_exact(width).zip(&self.z) {
-                let x: &[f64; J] = x[first..].first_chunk().unwrap_or(&[0.0; J]);
-                let z = &z.as_chunks::<LANES>().0[lane];
-                for (found, x) in found.iter_mut().zip(x) {
-                    for (sum, z) in found.iter_mut().zip(z) {
-                        *sum += x * z;
-                    }
+        let mut found = [[simd.splat_f64s(0.0); V]; J];
+        for (x, z) in self.space.x.chunks_exact(self.width).zip(&self.space.z) {
+            let (x, z) = (&x[first..first + J], S::as_simd_f64s(z).0);
+            let z = &z[vector..vector + V];
+            for j in 0..J {
+                let x = simd.splat_f64s(x[j]);
+                for v in 0..V {
+                    found[j][v] = simd.mul_add_e_f64s(x, z[v], found[j][v]);
                 }
             }
-            for (j, found) in found.iter().enumerate() {
-                let row = &mut sums[(first + j) * COLUMNS..][..COLUMNS];
-                for (sum, found) in row.as_chunks_mut::<LANES>().0[lane].iter_mut().zip(found) {
-                    *sum += found;
-                }
+        }
+        for (j, found) in found.iter().enumerate() {
+            let row = &mut self.sums[(first + j) * COLUMNS..][..COLUMNS];
+            let row = &mut S::as_mut_simd_f64s(row).0[vector..vector + V];
+            for (sum, found) in row.iter_mut().zip(found) {
+                *sum = simd.add_f64s(*sum, *found);
             }
         }
     }
