@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from counterfolio import _core
+from counterfolio.models.equation import Equation
 from counterfolio.models.features import StateCodes, choose
 from counterfolio.models.linear import (
     Basis,
@@ -18,7 +19,14 @@ from counterfolio.models.linear import (
     block_slices,
     logged_actions,
 )
-from counterfolio.models.tabular import Counts, policy_tables, solve, state_codes, state_ratios
+from counterfolio.models.tabular import (
+    Counts,
+    Solver,
+    policy_tables,
+    state_codes,
+    state_ratios,
+)
+from counterfolio.text import plural
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -26,10 +34,15 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from counterfolio.models.candidates import Candidate
+    from counterfolio.models.linear import Equations
     from counterfolio.models.transitions import Transitions
 
     Floats = NDArray[np.float64]
     Report = Callable[[float], None]
+
+
+#: Share of a policy's probability on actions never seen in their state from which it is told.
+MUCH_UNSEEN = 0.01
 
 
 @dataclass(frozen=True, eq=False)
@@ -146,114 +159,147 @@ class ClosedForm:
     unseen
         Share of each policy's probability, over rows, on actions never seen in the state; None
         where features are shared between states.
-    varies
-        Of each policy whether it differs between rows of one state.
+    notes
+        What is to be known of the policies.
     """
 
     q: Read
     multiplier: Read
     unseen: list[float | None]
-    varies: list[bool]
+    notes: list[str]
+
+
+@dataclass(frozen=True)
+class How:
+    """How equations are solved.
+
+    Attributes
+    ----------
+    ridge
+        lambda in parts of the mean diagonal.
+    unseen
+        One of `tabular.UNSEEN`.
+    threads
+        How many may be used.
+    """
+
+    ridge: float
+    unseen: str
+    threads: int
 
 
 def fit_q(
-    space: Space, candidates: Sequence[Candidate], ridge: float, threads: int, report: Report | None
+    space: Space, candidates: Sequence[Candidate], how: How, report: Report | None
 ) -> ClosedForm:
     """Fit Q of every policy by LSTD-Q, from one pass over the log."""
     ones = np.ones(space.t.log.n_rows)
-    tables = _Tables(space, candidates, ones, threads) if space.codes is not None else None
-    if tables is not None:
-        q = tables.each(lambda solver: solver.q(), ridge)
-        multiplier = tables.each(lambda solver: solver.ratio(), ridge)
-        return ClosedForm(Read(space, q), Read(space, multiplier), tables.unseen(), tables.varies)
-    assert space.basis is not None
-    sums = accumulate(space.source(candidates), ones, threads, report)
-    theta, beta = [], []
-    for p in range(len(candidates)):
-        for fold in range(space.t.n_folds):
-            own = sums.without(fold)
-            theta.append(own.theta(p, ridge))
-            beta.append(own.beta(p, ridge))
-    shape = (len(candidates), space.t.n_folds, *theta[0].shape)
-    found = (np.reshape(theta, shape), np.reshape(beta, shape))
-    none: list[float | None] = [None] * len(candidates)
-    varies = [False] * len(candidates)
-    return ClosedForm(Read(space, found[0]), Read(space, found[1]), none, varies)
+    if space.codes is not None:
+        tables = _Tables(space, candidates, ones, how)
+        q, multiplier = tables.each(lambda s: s.q()), tables.each(lambda s: s.ratio())
+        return ClosedForm(
+            Read(space, q), Read(space, multiplier), list(tables.unseen), tables.notes()
+        )
+    sums = accumulate(space.source(candidates), ones, how.threads, report)
+    theta, beta = _coefficients(space, sums, len(candidates), how.ridge)
+    return ClosedForm(Read(space, theta), Read(space, beta), [None] * len(candidates), [])
 
 
 def fit_state_action_ratio(
-    space: Space, candidates: Sequence[Candidate], ridge: float, threads: int, report: Report | None
-) -> tuple[Read, list[bool]]:
-    """Fit d_pi(s, a) / d_b(s, a) of every policy by MWL; and say which vary within a state."""
-    t = space.t
+    space: Space, candidates: Sequence[Candidate], how: How, report: Report | None
+) -> tuple[Read, list[str]]:
+    """Fit d_pi(s, a) / d_b(s, a) of every policy by MWL; with notes."""
+    discount = space.t.discount
     if space.codes is not None:
-        tables = _Tables(space, candidates, t.discount, threads)
-        return Read(space, tables.each(lambda solver: solver.ratio(), ridge)), tables.varies
-    assert space.basis is not None
-    sums = accumulate(space.source(candidates), t.discount, threads, report)
-    each = [
-        sums.without(fold).beta(p, ridge)
-        for p in range(len(candidates))
-        for fold in range(t.n_folds)
-    ]
-    shape = (len(candidates), t.n_folds, *each[0].shape)
-    return Read(space, np.reshape(each, shape)), [False] * len(candidates)
+        tables = _Tables(space, candidates, discount, how)
+        return Read(space, tables.each(lambda s: s.ratio())), tables.notes()
+    sums = accumulate(space.source(candidates), discount, how.threads, report)
+    _, beta = _coefficients(space, sums, len(candidates), how.ridge)
+    return Read(space, beta), []
 
 
-def fit_state_ratio(space: Space, rho: Sequence[Floats], ridge: float, threads: int) -> Read:
+def fit_state_ratio(space: Space, rho: Sequence[Floats], how: How) -> Read:
     """Fit d_pi(s) / d_b(s) of every policy, with rho = pi / b of the logged actions."""
     t = space.t
     if space.codes is not None:
         each = [
-            state_ratios(t, space.codes, own, fold, ridge)
+            state_ratios(t, space.codes, own, fold, how.ridge)
             for own in rho
             for fold in range(t.n_folds)
         ]
         return Read(space, np.reshape(each, (len(rho), t.n_folds, space.codes.n_states, 1)))
     assert space.basis is not None
-    sums = accumulate(OfState(space.basis, rho), t.discount, threads)
-    each = [sums.without(f).beta(p, ridge) for p in range(len(rho)) for f in range(t.n_folds)]
-    return Read(space, np.reshape(each, (len(rho), t.n_folds, 1, space.basis.width)))
+    sums = accumulate(OfState(space.basis, rho), t.discount, how.threads)
+    _, beta = _coefficients(space, sums, len(rho), how.ridge)
+    return Read(space, beta)
+
+
+def _coefficients(
+    space: Space, sums: Equations, n_policies: int, ridge: float
+) -> tuple[Floats, Floats]:
+    """Solve for Q and the ratio: (n_policies, n_folds, n_actions, width) each."""
+    folds = [sums.without(fold) for fold in range(space.t.n_folds)]
+    each = [[own.coefficients(p, ridge) for own in folds] for p in range(n_policies)]
+    theta, beta = np.moveaxis(np.array(each), 2, 0)
+    return theta, beta
 
 
 class _Tables:
     """Counts of a log and the tables of policies."""
 
     def __init__(
-        self, space: Space, candidates: Sequence[Candidate], weight: Floats, threads: int
+        self, space: Space, candidates: Sequence[Candidate], weight: Floats, how: How
     ) -> None:
         assert space.codes is not None
         assert space.n_actions is not None
-        self._t, self._codes = space.t, space.codes
-        self._counts = Counts.of(space.t, space.codes, space.n_actions, weight)
-        found = policy_tables(candidates, space.codes, space.n_actions, threads)
-        self._policies, self.varies = found
+        self._names, self._how = [c.name for c in candidates], how
+        counts = Counts.of(space.t, space.codes, space.n_actions, weight)
+        tables, self._varies = policy_tables(candidates, space.codes, space.n_actions, how.threads)
+        folds = [counts.without(fold) for fold in range(space.t.n_folds)]
+        self._solvers = [
+            [own.solver(policy, space.t.gamma, how.ridge, how.unseen) for own in folds]
+            for policy in tables
+        ]
+        never = counts.n.sum(axis=0).reshape(tables[0].shape) == 0
+        rows = np.bincount(space.codes.codes, minlength=len(never))
+        shares = (rows[:, None] * tables * never).sum(axis=(1, 2)) / rows.sum()
+        #: Share of each policy's probability, over rows, on actions never seen in the state.
+        self.unseen = [float(share) for share in shares]
 
-    def each(self, take: Callable[[Any], Floats], ridge: float) -> Floats:
+    def each(self, take: Callable[[Solver], Floats]) -> Floats:
         """Solve for every policy and fold: (n_policies, n_folds, n_states, n_actions)."""
-        folds = [self._counts.without(fold) for fold in range(self._t.n_folds)]
-        return np.array(
-            [
-                [take(own.solver(policy, self._t.gamma, ridge)) for own in folds]
-                for policy in self._policies
-            ]
-        )
+        return np.array([[take(solver) for solver in folds] for folds in self._solvers])
 
-    def unseen(self) -> list[float | None]:
-        """Share of each policy's probability, over rows, on actions never seen in the state."""
-        n = self._counts.n.sum(axis=0).reshape(self._policies[0].shape)
-        rows = np.bincount(self._codes.codes, minlength=len(n))
-        return [float((rows[:, None] * p * (n == 0)).sum() / rows.sum()) for p in self._policies]
+    def notes(self) -> list[str]:
+        """Say where a policy is no function of the state, or the log cannot show it."""
+        notes = [
+            f'policy "{name}" differs between rows of the same state: its mean there was taken; '
+            "name every column that it looks at"
+            for name, varies in zip(self._names, self._varies, strict=True)
+            if varies
+        ]
+        instead = {"state": "the mean over what was seen there stands for them", "zero": "Q is 0"}
+        if much := [i for i, share in enumerate(self.unseen) if share > MUCH_UNSEEN]:
+            worst = max(much, key=lambda i: self.unseen[i])
+            notes.append(
+                f"actions never seen in their state: {len(much)} of {len(self.unseen)} policies "
+                f'take them with a probability above {MUCH_UNSEEN:.0%}, "{self._names[worst]}" '
+                f"{self.unseen[worst]:.1%}; {instead[self._how.unseen]}"
+            )
+        for name, folds in zip(self._names, self._solvers, strict=True):
+            if stuck := max(int(solver.stuck.sum()) for solver in folds):
+                notes.append(
+                    f'policy "{name}" never leaves {plural(stuck, "state")} in what was seen; the '
+                    "log's actions are followed there, or with gamma 1 it would stay for ever"
+                )
+        return notes
 
 
-def covariance(
-    space: Space, candidate: Candidate, ridge: float, differences: Floats, threads: int
-) -> Floats:
+def covariance(space: Space, candidate: Candidate, how: How, differences: Floats) -> Floats:
     """Sandwich M^{-1} (sum_i u_i u_i^T) M^{-T} around the episodes' sums u_i = sum phi delta."""
     t, n = space.t, space.n_actions
     assert space.basis is not None
-    sums = accumulate(space.source([candidate]), np.ones(t.log.n_rows), threads)
-    matrix = sums.without(0).matrix(0, ridge)
+    sums = accumulate(space.source([candidate]), np.ones(t.log.n_rows), how.threads)
+    matrix = sums.without(0).matrix(0, how.ridge)
     d, k = len(matrix), space.basis.width
     inner, carried = np.zeros(d * d), np.zeros((1, d))
     for rows in block_slices(t.log.n_rows, d):
@@ -274,7 +320,7 @@ def covariance(
         carried = own[whole:] if whole < len(own) else np.zeros((1, d))
         u = np.ascontiguousarray(own[:whole])
         inner += _core.product_sums(
-            u, u, np.ones((whole, 1)), np.zeros(whole, dtype=np.uint32), 1, threads
+            u, u, np.ones((whole, 1)), np.zeros(whole, dtype=np.uint32), 1, how.threads
         )
-    left = solve(matrix, inner.reshape(d, d))
-    return solve(matrix, left.T)
+    equation = Equation.of(matrix)
+    return equation.solve(equation.solve(inner.reshape(d, d)).T)

@@ -29,7 +29,7 @@ N_FOURIER = 100
 #: Rows that a transformer is fitted on, evenly taken.
 FITTED_ROWS = 100_000
 #: "auto" takes a table where there are at most so many states, and this many rows to a state and
-#: action; a polynomial up to so many numbers.
+#: action, or to a state where the state is one label; a polynomial up to so many numbers.
 MOST_STATES = 5_000
 ROWS_PER_CELL = 20
 MOST_SQUARED = 10
@@ -74,8 +74,9 @@ def choose(features: Any, codes: StateCodes | None, n_actions: int | None, desig
     if features != "auto":
         return features
     if codes is not None and n_actions is not None and codes.n_states <= MOST_STATES:
-        cells = codes.n_states * n_actions
-        if len(codes.codes) >= ROWS_PER_CELL * cells:
+        rows = len(codes.codes)
+        named = design.is_one_label and rows >= ROWS_PER_CELL * codes.n_states
+        if named or rows >= ROWS_PER_CELL * codes.n_states * n_actions:
             return "one_hot"
     return "polynomial" if design.width <= MOST_SQUARED else "linear"
 
@@ -126,6 +127,13 @@ class Design:
     def width(self) -> int:
         """Number of columns."""
         return len(self.names)
+
+    @property
+    def is_one_label(self) -> bool:
+        """Whether the state is a single integer, text or category, and so likely a name."""
+        dtype = self._states.columns[0].dtype
+        label = dtype.is_integer() or dtype in (pl.String, pl.Categorical, pl.Enum, pl.Boolean)
+        return len(self._states.columns) == 1 and label
 
     def __len__(self) -> int:
         return len(self._states)

@@ -21,8 +21,8 @@ import numpy as np
 
 from counterfolio import _core
 from counterfolio.dense import BLOCK_ROWS
+from counterfolio.models.equation import Equation
 from counterfolio.models.features import FeatureMap
-from counterfolio.models.tabular import solve
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -146,17 +146,12 @@ class Equations:
         matrix[np.arange(d), np.arange(d)] += ridge * trace / d
         return matrix
 
-    def theta(self, policy: int, ridge: float) -> Floats:
-        """Coefficients of Q, of shape (n_actions, k)."""
-        found = solve(self.matrix(policy, ridge), self.right.ravel())
-        out: Floats = found.reshape(self.right.shape)
-        return out
-
-    def beta(self, policy: int, ridge: float) -> Floats:
-        """Coefficients of the ratio, of shape (n_actions, k)."""
-        found = solve(self.matrix(policy, ridge).T, self.start[policy])
-        out: Floats = found.reshape(self.right.shape)
-        return out
+    def coefficients(self, policy: int, ridge: float) -> tuple[Floats, Floats]:
+        """Coefficients of Q and of the ratio, of shape (n_actions, k) each."""
+        equation = Equation.of(self.matrix(policy, ridge))
+        theta = equation.solve(self.right.ravel())
+        beta = equation.solve(self.start[policy], transposed=True)
+        return theta.reshape(self.right.shape), beta.reshape(self.right.shape)
 
 
 @dataclass(frozen=True, eq=False)

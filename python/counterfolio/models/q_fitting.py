@@ -20,7 +20,7 @@ from counterfolio.progress import progress
 from counterfolio.text import plural
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Mapping
 
     from numpy.typing import NDArray
 
@@ -36,9 +36,8 @@ class Linear:
 
     fit: closed_form.ClosedForm
     space: closed_form.Space
-    ridge: float
+    how: closed_form.How
     candidates: list[Candidate]
-    threads: int
 
     def values(self, policy: int, rows: slice) -> Floats:
         """Q of all actions, of shape (n, n_actions)."""
@@ -50,9 +49,7 @@ class Linear:
 
     def covariance(self, policy: int, differences: Floats) -> Floats:
         """Take the covariance of a policy's coefficients."""
-        return closed_form.covariance(
-            self.space, self.candidates[policy], self.ridge, differences, self.threads
-        )
+        return closed_form.covariance(self.space, self.candidates[policy], self.how, differences)
 
 
 @dataclass(frozen=True)
@@ -132,20 +129,10 @@ def fit_all(
     settings = plan.settings(name, features, t)
     notes = notes_on(t, features)
     if closed is not None:
-        notes += varying(candidates, closed.varies)
+        notes += closed.notes
     names = [c.name for c in candidates]
     seconds = time.perf_counter() - began
     return QFunctions(names, found.q, found.v, table, settings, seconds, notes, fits, dealt)
-
-
-def varying(candidates: Sequence[Candidate], varies: Sequence[bool]) -> list[str]:
-    """Say which policies are no function of the state."""
-    return [
-        f'policy "{c.name}" differs between rows of the same state: its mean there was taken; name '
-        "every column that it looks at"
-        for c, differs in zip(candidates, varies, strict=True)
-        if differs
-    ]
 
 
 def notes_on(t: Transitions, features: str) -> list[str]:

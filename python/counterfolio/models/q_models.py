@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
-from counterfolio.arguments import is_number, is_whole
+from counterfolio.arguments import is_number, is_whole, one_of
 from counterfolio.exceptions import InvalidArgumentError
 from counterfolio.models import closed_form, fitted
 from counterfolio.models.features import check_features
 from counterfolio.models.q_fitting import Linear, Plan, fit_all
+from counterfolio.models.tabular import UNSEEN
 from counterfolio.threads import check_threads
 
 if TYPE_CHECKING:
@@ -32,8 +33,8 @@ class LinearQ:
         random Fourier features): of the standardised state, with a constant, crossed with the
         action (joint with it where actions are a continuum). Or a transformer: an object with
         `transform` (and `fit`), or a callable, from an array of shape (n, d) to one of shape (n,
-        k). "auto": a table where each state and action has 20 rows on average, else "polynomial" up
-        to 10 columns, else "linear".
+        k). "auto": a table where each state and action has 20 rows on average (each state, if it is
+        one integer or text), else "polynomial" up to 10 columns, else "linear".
     ridge
         lambda = ridge x trace(sum phi phi^T) / d is added to the diagonal. Default: 1e-8.
     horizon
@@ -44,15 +45,25 @@ class LinearQ:
         to 50) or t/T and its square. Default: where episodes are cut off, since what is still to
         come then depends on the step, or where no column says how episodes end.
 
-    Notes ----- When it fails: where Q is not near to linear in the features; one-hot where a policy
-    does what was never seen in a state (`unseen`), of which the table says 0. Sources: Lagoudakis &
-    Parr 2003; Duan & Wang 2020. Linear MQL (Uehara et al. 2020) is the same estimator.
+    unseen
+        Of a table: "state": the probability that a policy gives to actions never seen in a state
+        goes to those that were, as the log took them, and their Q is the mean of these. "zero": the
+        normal equations alone, by which Q is 0 there.
+
+    Notes
+    -----
+    When it fails: where Q is not near to linear in the features; one-hot where a policy does what
+    was never seen in a state (`unseen` in the result).
+
+    Sources: Lagoudakis & Parr 2003 (LSTD-Q); Duan & Wang 2020 (linear FQE converges to it). Linear
+    MQL (Uehara, Huang & Jiang 2020) is the same estimator.
     """
 
     features: Any = "auto"
     ridge: float = 1e-8
     horizon: Horizon = "logged"
     step: bool | None = None
+    unseen: Literal["state", "zero"] = "state"
 
     def fit(
         self,
@@ -96,14 +107,16 @@ class LinearQ:
         """
         check_features(self.features)
         check_ridge(self.ridge)
-        threads = check_threads(num_threads)
+        how = closed_form.How(
+            self.ridge, one_of("unseen", self.unseen, UNSEEN), check_threads(num_threads)
+        )
 
         def fit_one(
             t: Transitions, candidates: list[Candidate], n: int | None, report: Any
         ) -> Linear:
             space = closed_form.Space.of(t, self.features, n, seed)
-            fit = closed_form.fit_q(space, candidates, self.ridge, threads, report)
-            return Linear(fit, space, self.ridge, candidates, threads)
+            fit = closed_form.fit_q(space, candidates, how, report)
+            return Linear(fit, space, how, candidates)
 
         plan = Plan(gamma, self.horizon, self.step, cross_fit, n_repeats, seed)
         return fit_all("LinearQ", log, policies, plan, fit_one)
@@ -126,8 +139,12 @@ class FittedQ:
     most_iterations
         Default: as many as the longest episode has steps, or until nothing changes.
 
-    Notes ----- When it fails: errors of the regressor add up over iterations; on few rows a linear
-    model is safer. Source: Le, Voloshin & Yue 2019.
+    Notes
+    -----
+    When it fails: errors of the regressor add up over iterations; on few rows a linear model is
+    safer.
+
+    Source: Le, Voloshin & Yue 2019.
     """
 
     regressor: Any

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import polars as pl
@@ -20,8 +20,9 @@ from counterfolio.models import closed_form
 from counterfolio.models.candidates import action_count, importance_ratios, take
 from counterfolio.models.features import check_features
 from counterfolio.models.linear import block_slices
-from counterfolio.models.q_fitting import Plan, notes_on, varying
+from counterfolio.models.q_fitting import Plan, notes_on
 from counterfolio.models.q_models import check_ridge
+from counterfolio.models.tabular import UNSEEN
 from counterfolio.policies import check_policies
 from counterfolio.progress import progress
 from counterfolio.text import Column, count, html_table, number, percent, plural, text_table, wrap
@@ -109,7 +110,7 @@ class LinearRatio:
 
     Parameters
     ----------
-    features, ridge, horizon, step
+    features, ridge, horizon, step, unseen
         As in `LinearQ`.
     method
         "mwl", or another name of the same estimator: "dual_dice", "gen_dice", "gradient_dice",
@@ -130,6 +131,7 @@ class LinearRatio:
     ridge: float = 1e-8
     horizon: Horizon = "logged"
     step: bool | None = None
+    unseen: Literal["state", "zero"] = "state"
     method: str = "mwl"
 
     def fit(
@@ -176,7 +178,9 @@ class LinearRatio:
                 "(models.PropensityModel), or take the ratio of states and actions"
             )
             raise InvalidLogError(text)
-        threads = check_threads(num_threads)
+        how = closed_form.How(
+            self.ridge, one_of("unseen", self.unseen, UNSEEN), check_threads(num_threads)
+        )
         plan = Plan(gamma, self.horizon, self.step, cross_fit, n_repeats, seed)
         dealt = plan.deal(log)
         t = dealt[0]
@@ -184,19 +188,17 @@ class LinearRatio:
         n_actions = action_count(candidates, log)
         rho = [importance_ratios(c, log) for c in candidates] if "state" in kinds else []
         found: dict[str, list[Floats]] = {kind: [] for kind in kinds}
-        varies = [False] * len(candidates)
+        notes: list[str] = []
         space = None
         for own in dealt:
             with progress("fitting LinearRatio") as report:
                 space = closed_form.Space.of(own, self.features, n_actions, seed)
                 if "state_action" in kinds:
-                    read, varies = closed_form.fit_state_action_ratio(
-                        space, candidates, self.ridge, threads, report
-                    )
+                    read, notes = closed_form.fit_state_action_ratio(space, candidates, how, report)
                     found["state_action"].append(_rows(read, len(candidates), logged=True))
                 if "state" in kinds:
                     space = closed_form.Space.of_states(own, self.features, n_actions, seed)
-                    read = closed_form.fit_state_ratio(space, rho, self.ridge, threads)
+                    read = closed_form.fit_state_ratio(space, rho, how)
                     found["state"].append(_rows(read, len(candidates), logged=False))
         assert space is not None
         ratios, rows = {}, []
@@ -208,7 +210,7 @@ class LinearRatio:
                 weight = rho[p] if kind == "state" else np.ones(log.n_rows)
                 rows.append(_describe(t, c.name, kind, raw[p], weight))
         names = [c.name for c in candidates]
-        notes = notes_on(t, space.features) + varying(candidates, varies)
+        notes = notes_on(t, space.features) + notes
         return MarginalRatios(
             names,
             ratios.get("state"),

@@ -1,14 +1,18 @@
 """Tables: linear models whose features are one-hot, solved by state instead of by state and action.
 
-With a feature to each (s, a) the normal equations of spec-standard LSTD-Q,
-[sum phi (phi - gamma phibar')^T + lambda I] theta = sum phi r, say for every pair
+With a feature to each (s, a) the normal equations of LSTD-Q (linear.py) say for every pair
 
-    (n(s, a) + lambda) Q(s, a) = sum r + gamma sum_s' n(s, a, s') V(s'),   V(s) = sum_a pi(a|s) Q(s,
-    a),
+    (n(s, a) + lambda) Q(s, a) = sum r + gamma sum_s' n(s, a, s') V(s')
+    V(s) = sum_a pi(a|s) Q(s, a)
 
 so that only V has to be solved for: the policy's value in the process that the log has counted
 (certainty equivalence). The transposed equations give the marginal ratio. Where the step is a part
 of the state no state comes back, and as many sweeps as an episode has steps solve either exactly.
+
+Of an action never seen in a state the equations know nothing: with lambda alone Q is 0 there, as if
+the episode ended. By default the policy's probability of such actions goes to the actions that were
+seen, as the log took them, and their Q is the mean of these. With gamma 1 the same is done in
+states that a policy would never leave in what was seen.
 
 The counts do not depend on the policy, so one pass over the log serves all of them, and those of
 folds add up.
@@ -17,6 +21,7 @@ folds add up.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,6 +29,7 @@ import numpy as np
 from counterfolio import _core
 from counterfolio.dense import blocks
 from counterfolio.exceptions import InvalidArgumentError
+from counterfolio.models.equation import Equation
 from counterfolio.models.features import MOST_STATES, StateCodes
 
 if TYPE_CHECKING:
@@ -36,8 +42,10 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float64]
 
-#: Beyond this condition number a solution means nothing.
-WORST_CONDITION = 1e12
+#: What is left of a count by rounding.
+TINY = 1e-9
+#: What Q is said to be of actions never seen in a state: the mean over those seen there, or 0.
+UNSEEN = ("state", "zero")
 #: Probabilities of a policy in one state that differ by more are not a function of the state.
 SAME = 1e-9
 
@@ -115,73 +123,135 @@ class Counts:
         rest = ("n_states", "n_actions", "sweeps", "pair", "after")
         return Counts(**{k: getattr(self, k) for k in rest}, **parts)
 
-    def solver(self, policy: Floats, gamma: float, ridge: float) -> Solver:
+    def solver(self, policy: Floats, gamma: float, ridge: float, unseen: str) -> Solver:
         """Put a policy, of shape (n_states, n_actions), into merged counts."""
-        seen = self.n > 0
+        shape = (self.n_states, self.n_actions)
+        n = self.n.reshape(shape)
+        seen = n > 0
         # lambda as of the features that the log has.
-        held = self.n + ridge * self.n.sum() / max(1, int(seen.sum()))
-        held = np.where(held > 0, held, np.inf)
-        flat = policy.ravel()
-        flow = gamma * flat[self.pair] * self.moves / held[self.pair]
-        return Solver(self, flat, held, self.pair // self.n_actions, flow, gamma)
+        held = n + ridge * n.sum() / max(1, int(seen.sum()))
+        logged = n / np.maximum(n.sum(axis=1, keepdims=True), np.finfo(float).tiny)
+        followed = np.where(seen, policy, 0.0)
+        if unseen == "state":
+            followed = followed + (policy - followed).sum(axis=1, keepdims=True) * logged
+        stuck = np.zeros(self.n_states, dtype=bool)
+        if gamma == 1 and not self.sweeps:
+            stuck = self._stuck(followed)
+            followed = np.where(stuck[:, None], logged, followed)
+        return Solver(self, followed, logged, np.where(seen, held, np.inf), gamma, unseen, stuck)
+
+    def _stuck(self, policy: Floats) -> NDArray[np.bool_]:
+        """Find states from which a policy never reaches an end in what was seen."""
+        ends = self.n - np.bincount(self.pair, self.moves, len(self.n)) > TINY * self.n
+        out = np.asarray((policy * ends.reshape(policy.shape) > 0).any(axis=1))
+        goes = policy.ravel()[self.pair] * self.moves > 0
+        before, after = self.pair[goes] // self.n_actions, self.after[goes]
+        while True:
+            more = out.copy()
+            more[before[out[after]]] = True
+            if (more == out).all():
+                stuck: NDArray[np.bool_] = ~out & (policy.sum(axis=1) > 0)
+                return stuck
+            out = more
 
 
 @dataclass(frozen=True, eq=False)
 class Solver:
-    """The equations of one policy."""
+    """The equations of one policy.
+
+    Attributes
+    ----------
+    policy
+        (n_states, n_actions) what is followed: the policy where the log can say what comes of it.
+    logged
+        How often the log took each action in each state.
+    held
+        n(s, a) + lambda; infinite where nothing was seen.
+    stuck
+        (n_states,) states that the policy never leaves in what was seen; the log's actions are
+        followed there.
+    """
 
     counts: Counts
     policy: Floats
+    logged: Floats
     held: Floats
-    before: NDArray[np.int64]
-    #: gamma P_pi(s, s') in parts, one to a pair that was seen.
-    flow: Floats
     gamma: float
+    unseen: str
+    stuck: NDArray[np.bool_]
 
     def q(self) -> Floats:
         """Q of every state and action, of shape (n_states, n_actions)."""
-        c = self.counts
-        value = self._solve(self._by_state(self.policy * c.reward / self.held), transposed=False)
-        following = np.bincount(c.pair, c.moves * value[c.after], len(self.held))
-        return ((c.reward + self.gamma * following) / self.held).reshape(c.n_states, c.n_actions)
-
-    def occupancy(self) -> Floats:
-        """Discounted visits of every state under the policy, in all episodes together."""
-        return self._solve(self.counts.start, transposed=True)
+        c, held = self.counts, self.held.ravel()
+        reward = (self.policy.ravel() * c.reward / held).reshape(self.policy.shape).sum(axis=1)
+        value = self._solve(reward, transposed=False)
+        following = np.bincount(c.pair, c.moves * value[c.after], len(held))
+        q = ((c.reward + self.gamma * following) / held).reshape(self.policy.shape)
+        if self.unseen == "zero":
+            return q
+        mean = (self.logged * q).sum(axis=1)
+        known = self.logged.sum(axis=1) > 0
+        # Of a state that was never seen all that is known is what the others are worth.
+        n = c.n.reshape(q.shape).sum(axis=1)
+        mean = np.where(known, mean, (n * mean).sum() / max(n.sum(), np.finfo(float).tiny))
+        out: Floats = np.where(np.isfinite(self.held), q, mean[:, None])
+        return out
 
     def ratio(self) -> Floats:
         """Visits of every state and action under the policy to those of the log."""
-        c = self.counts
-        visits = np.repeat(self.occupancy(), c.n_actions) * self.policy
-        return (visits / self.held).reshape(c.n_states, c.n_actions)
-
-    def _by_state(self, cells: Floats) -> Floats:
-        out: Floats = cells.reshape(self.counts.n_states, -1).sum(axis=1)
-        return out
+        visits: Floats = self._solve(self.counts.start, transposed=True)[:, None] * self.policy
+        return visits / self.held
 
     def _solve(self, source: Floats, *, transposed: bool) -> Floats:
         """Solve x = source + gamma P x, or gamma P^T x."""
+        return self._flow.into(source) if transposed else self._flow.out_of(source)
+
+    @cached_property
+    def _flow(self) -> Flow:
         c = self.counts
-        into, out_of = (c.after, self.before) if transposed else (self.before, c.after)
-        return _flow(source, into, out_of, self.flow, c.sweeps)
+        parts = self.gamma * (self.policy / self.held).ravel()[c.pair] * c.moves
+        return Flow(c.n_states, c.pair // c.n_actions, c.after, parts, c.sweeps)
 
 
-def _flow(
-    source: Floats,
-    into: NDArray[np.int64],
-    out_of: NDArray[np.int64],
-    flow: Floats,
-    sweeps: int,
-) -> Floats:
-    """Solve x = source + F x, F given in parts; by sweeps where no state comes back."""
-    states = len(source)
-    if sweeps:
+@dataclass(frozen=True, eq=False)
+class Flow:
+    """Discounted moves between states, F[s, s'] in parts.
+
+    Attributes
+    ----------
+    sweeps
+        After so many moves nobody is left; 0 where states come back.
+    """
+
+    n_states: int
+    before: NDArray[np.int64]
+    after: NDArray[np.int64]
+    parts: Floats
+    sweeps: int
+
+    def out_of(self, source: Floats) -> Floats:
+        """Solve x = source + F x."""
+        if self.sweeps:
+            return self._sweep(source, self.before, self.after)
+        return self._equations.solve(source)
+
+    def into(self, source: Floats) -> Floats:
+        """Solve x = source + F^T x."""
+        if self.sweeps:
+            return self._sweep(source, self.after, self.before)
+        return self._equations.solve(source, transposed=True)
+
+    def _sweep(self, source: Floats, at: NDArray[np.int64], of: NDArray[np.int64]) -> Floats:
         found = source.copy()
-        for _ in range(sweeps):
-            found = source + np.bincount(into, flow * found[out_of], states)
+        for _ in range(self.sweeps):
+            found = source + np.bincount(at, self.parts * found[of], self.n_states)
         return found
-    matrix = np.bincount(into * states + out_of, flow, states * states)
-    return solve(np.eye(states) - matrix.reshape(states, states), source)
+
+    @cached_property
+    def _equations(self) -> Equation:
+        size = self.n_states
+        moves = np.bincount(self.before * size + self.after, self.parts, size * size)
+        return Equation.of(np.eye(size) - moves.reshape(size, size))
 
 
 def state_ratios(t: Transitions, codes: StateCodes, rho: Floats, fold: int, ridge: float) -> Floats:
@@ -199,34 +269,10 @@ def state_ratios(t: Transitions, codes: StateCodes, rho: Floats, fold: int, ridg
     start = np.bincount(codes.codes[t.first[train[t.first]]], minlength=states)
     key, which = np.unique(after * states + before, return_inverse=True)
     into, out_of = key // states, key % states
-    flow = t.gamma * np.bincount(which, weight[on] * rho[on]) / held[out_of]
-    visits = _flow(start.astype(np.float64), into, out_of, flow, t.longest if t.by_step else 0)
-    out: Floats = visits / held
+    parts = t.gamma * np.bincount(which, weight[on] * rho[on]) / held[out_of]
+    flow = Flow(states, out_of, into, parts, t.longest if t.by_step else 0)
+    out: Floats = flow.into(start.astype(np.float64)) / held
     return out
-
-
-def solve(matrix: Floats, right: Floats) -> Floats:
-    """Solve linear equations that are well conditioned.
-
-    Raises
-    ------
-    InvalidArgumentError
-        If their condition number is above 1e12.
-    """
-    try:
-        inverse = np.linalg.inv(matrix)
-        condition = float(np.linalg.norm(matrix, 1) * np.linalg.norm(inverse, 1))
-    except np.linalg.LinAlgError:
-        condition = np.inf
-    if not condition <= WORST_CONDITION:
-        text = (
-            f"the normal equations have a condition number of {condition:.1e}, above "
-            f"{WORST_CONDITION:.0e}: features that (nearly) repeat each other, or with gamma "
-            "near 1 states from which no episode ends; use fewer features, a larger ridge, or a "
-            "smaller gamma"
-        )
-        raise InvalidArgumentError(text)
-    return np.asarray(np.linalg.solve(matrix, right), dtype=np.float64)
 
 
 def policy_tables(
