@@ -14,7 +14,7 @@ from counterfolio.exceptions import InvalidLogError, MissingExtraError
 from counterfolio.text import suggest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from typing import TypeAlias
 
     from numpy.typing import NDArray
@@ -181,6 +181,15 @@ class Table:
         except (pl.exceptions.PolarsError, pl.exceptions.PanicException, ValueError) as error:
             text = f'column "{name}" holds {column.dtype}, which polars cannot take: {error}'
             raise InvalidLogError(text) from error
+
+    def with_vectors(self, names: Iterable[Any]) -> Table:
+        """Return a table in which two-dimensional arrays of numbers are columns of arrays."""
+        table = self
+        for name in names:
+            value = self._open[name]() if name in self._open else None
+            if isinstance(value, np.ndarray) and value.ndim == 2 and value.dtype.kind in "fiu":
+                table = table.with_column(name, pl.Series(name, np.ascontiguousarray(value)))
+        return table
 
     def with_column(self, name: str, value: object) -> Table:
         """Return a table with a further column, or one replaced."""
