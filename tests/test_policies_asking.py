@@ -160,7 +160,7 @@ def test_errors_name_the_policy_and_the_row():
     with pytest.raises(POLICY, match=text):
         tis(short, Softmax(scores, actions=TEXT))
     with pytest.raises(
-        POLICY, match=r'^policy "new": Softmax: 12 of 12 actions are not among 0 to'
+        POLICY, match=r'^policy "new": Softmax: 12 of 12 actions are not among whole'
     ):
         tis(short, Softmax(scores))
     n = 70_000

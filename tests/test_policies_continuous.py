@@ -257,6 +257,31 @@ def test_whole_numbers_are_handed_over_as_floats():
         assert asked[-1].shape == shape
 
 
+def test_arrays_of_other_types():
+    """Flags, halves and other byte orders are the same numbers."""
+    data = {"action": np.eye(3), "reward": np.arange(3.0), "propensity": np.ones(3)}
+    for kind in (bool, np.float16, ">f8", np.uint8):
+        given = {**data, "state": np.eye(3).astype(kind)}
+        log = cf.LoggedData.from_frame(given, state="state", action_type="continuous")
+        assert np.array_equal(log.states.take(slice(0, 3)), np.eye(3))
+    empty = {**data, "state": np.ones((3, 0))}
+    with pytest.raises(cf.InvalidLogError, match=r'column "state" has shape \(3, 0\)'):
+        cf.LoggedData.from_frame(empty, state="state", action_type="continuous")
+
+
+def test_files_keep_vectors(tmp_path):
+    policy = Gaussian(plane, 1.0)
+    actions = policy.sample(STATES, np.random.default_rng(0))
+    data = {"action": actions, "state": STATES, "reward": np.arange(N) / N}
+    data["propensity"] = policy.density(STATES, actions)
+    log = cf.LoggedData.from_frame(data, state="state", action_type="continuous")
+    log.to_parquet(tmp_path / "log.parquet")
+    again = cf.read_parquet(tmp_path / "log.parquet")
+    for each in (log, again):
+        evaluation = cf.evaluate(each, {"itself": policy}, estimators=["tis"])
+        assert evaluation.values()["itself"] == evaluation.behavior_value
+
+
 WRONG = {
     "NaN": (Gaussian(lambda s: line(s) / 0, 1.0), r"^Gaussian: 60 of 60 rows .* NaN or infinite"),
     "rows": (Gaussian(lambda s: line(s)[:3], 1.0), r"shape \(3,\) for 60 states; .*\(n, d\) or"),

@@ -195,8 +195,13 @@ def test_a_base_that_returns_actions():
     with pytest.raises(cf.InvalidPolicyError, match=r"how many actions there are .* pass actions="):
         policy.action_probs(STATES)
     bad = Deterministic(lambda s: np.where(s[:, 0] > 0, 1.0, 0.5))
-    with pytest.raises(cf.InvalidPolicyError, match="are not whole numbers from 0, first at row"):
+    with pytest.raises(
+        cf.InvalidPolicyError, match="are not among whole numbers from 0, first at row"
+    ):
         bad.prob(STATES, np.ones(40))
+    assert np.array_equal(policy.prob(STATES, np.ones(40)), wanted)
+    with pytest.raises(cf.InvalidPolicyError, match=r"40 of 40 actions .* row 0 \(0.5\); pass act"):
+        policy.prob(STATES, np.full(40, 0.5))
     cube = Deterministic(lambda s: np.zeros((len(s), 2, 2)))
     with pytest.raises(cf.InvalidPolicyError, match=r"\(40, 2, 2\).*or n action labels"):
         cube.prob(STATES, np.ones(40))
@@ -262,7 +267,9 @@ def test_a_table_wants_one_column_of_numbers():
 def test_unknown_actions():
     with pytest.raises(POLICY, match=r"^Softmax: 2 of 40 .* its labels, first at row 38 \('no'\)"):
         Softmax(scores, actions=LABELS).prob(STATES, np.array(["low"] * 38 + ["no"] * 2))
-    with pytest.raises(POLICY, match=r"40 of 40 actions are not among 0 to 2, .* \(3\); pass act"):
+    with pytest.raises(
+        POLICY, match=r"40 of 40 actions are not among whole numbers from 0 to 2, .* \(3\)"
+    ):
         Softmax(scores).prob(STATES, np.full(40, 3))
     with pytest.raises(POLICY, match=r"actions have shape \(40, 2\) for 40 states; pass one"):
         Softmax(scores).prob(STATES, STATES)

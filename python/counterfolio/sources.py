@@ -186,9 +186,12 @@ class Table:
         """Return a table in which two-dimensional arrays of numbers are columns of arrays."""
         table = self
         for name in names:
-            value = self._open[name]() if name in self._open else None
-            if isinstance(value, np.ndarray) and value.ndim == 2 and value.dtype.kind in "fiu":
-                table = table.with_column(name, pl.Series(name, np.ascontiguousarray(value)))
+            value = self._open[name]() if isinstance(name, str) and name in self._open else None
+            is_matrix = isinstance(value, np.ndarray) and value.ndim == 2 and value.shape[1] > 0
+            if is_matrix and value.dtype.kind in "fiub":
+                dtype = np.uint8 if value.dtype.kind == "b" else None
+                numbers = np.ascontiguousarray(value, dtype=dtype)
+                table = table.with_column(name, pl.Series(name, numbers))
         return table
 
     def with_column(self, name: str, value: object) -> Table:

@@ -23,8 +23,6 @@ from counterfolio.policies.head import (
     labelled,
     name_of,
     one_hot,
-    plain,
-    row_error,
     scores_of,
     shape_error,
 )
@@ -153,17 +151,8 @@ class Deterministic(Head):
             return scores.argmax(axis=1), scores.shape[1]
         if found.ndim != 1:
             raise shape_error(who, found, len(states), wanted)
-        if self.actions is not None:
-            width = len(self.actions)
-            label = f"{who}: its base returned"
-            return codes_of(label, found, self.actions, len(found), width), width
-        bad = np.array([type(x) is not int or x < 0 for x in plain(found)], dtype=bool)
-        if bad.any():
-            what = "actions that its base returned are not whole numbers from 0"
-            value = repr(plain(found)[int(bad.argmax())])
-            advice = "pass actions=[...], every label"
-            raise row_error(who, what, bad, value, advice)
-        return found, None
+        width = None if self.actions is None else len(self.actions)
+        return codes_of(f"{who}: its base returned", found, self.actions, len(found), width), width
 
     def action_probs(self, states: Any) -> NDArray[np.float64]:
         """Return pi(.|s) for each row, of shape (n, K): 1 for one action and 0 for the others."""
@@ -179,8 +168,7 @@ class Deterministic(Head):
     def prob(self, states: Any, actions: Any) -> NDArray[np.float64]:
         """Return 1 for each row whose action is the policy's, else 0."""
         codes, width = self._choose(states)
-        most = np.iinfo(np.int64).max if width is None else width
-        taken = codes_of(name_of(self), actions, self.actions, len(codes), most)
+        taken = codes_of(name_of(self), actions, self.actions, len(codes), width)
         same: NDArray[np.float64] = (taken == codes).astype(np.float64)
         return same
 

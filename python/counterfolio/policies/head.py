@@ -208,9 +208,14 @@ def plain(actions: NDArray[Any]) -> list[Any]:
 
 
 def codes_of(
-    who: str, actions: Any, labels: Sequence[Any] | None, n_rows: int, width: int
+    who: str, actions: Any, labels: Sequence[Any] | None, n_rows: int, width: int | None
 ) -> NDArray[np.integer[Any]]:
     """Find the column of each row's action.
+
+    Parameters
+    ----------
+    width
+        Number of columns; None where it is not known, for actions without labels.
 
     Raises
     ------
@@ -222,16 +227,20 @@ def codes_of(
         count = plural(n_rows, "state")
         text = f"{who}: actions have shape {given.shape} for {count}; pass one action to each"
         raise InvalidPolicyError(text)
-    if labels is None and given.dtype.kind in "iu":
-        bad = (given < 0) | (given >= width)
-        codes = given
-    else:
-        known = range(width) if labels is None else labels
-        position = {label: i for i, label in enumerate(known)}
+    if labels is not None:
+        known = "its labels"
+        position = {label: i for i, label in enumerate(labels)}
         codes = np.array([position.get(action, -1) for action in plain(given)], dtype=np.intp)
         bad = codes < 0
+    elif given.dtype.kind in "fiub":
+        known = "whole numbers from 0" + ("" if width is None else f" to {width - 1}")
+        most = np.iinfo(np.intp).max if width is None else width
+        bad = np.logical_not((given >= 0) & (given < most) & (given == np.floor(given)))
+        codes = np.where(bad, 0, given).astype(np.intp)
+    else:
+        known = "whole numbers, as those of a policy without labels are"
+        codes, bad = np.zeros(n_rows, dtype=np.intp), np.ones(n_rows, dtype=np.bool_)
     if bad.any():
-        known = f"0 to {width - 1}" if labels is None else "its labels"
         advice = "pass actions=[...], every label in column order"
         value = repr(plain(given)[int(bad.argmax())])
         raise row_error(who, f"actions are not among {known}", bad, value, advice)

@@ -46,12 +46,11 @@ class Mixture:
     policies: tuple[Any, ...]
     weights: NDArray[np.float64]
 
-    def __new__(cls, *_: Any, **given: Any) -> Mixture:
+    def __new__(cls, *args: Any, **given: Any) -> Mixture:
         """Make a mixture of the kind of its policies."""
         if cls is not Mixture:
             return super().__new__(cls)
-        policies = _[0] if _ else given.get("policies")
-        return super().__new__(_kind(policies))
+        return super().__new__(_kind(args[0] if args else given.get("policies")))
 
     def __init__(self, policies: Sequence[Any], weights: Sequence[float] | None = None) -> None:
         self.policies = tuple(policies)

@@ -52,7 +52,7 @@ class Onnx:
     output: str | None = None
     batch: int = BLOCK_ROWS
     _content: bytes = field(init=False)
-    #: The process that opened the model, and the model: one does not outlive a fork.
+    #: The process that opened the model, and the model: none is used beyond a fork.
     _opened: dict[int, Any] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -126,10 +126,10 @@ class Onnx:
     def _session(self) -> Any:
         """Open the model, once in each process."""
         process = os.getpid()
-        if process not in self._opened:
-            self._opened.clear()
-            self._opened[process] = _open(self._content, self._name)
-        return self._opened[process]
+        session = self._opened.get(process)
+        if session is None:
+            session = self._opened[process] = _open(self._content, self._name)
+        return session
 
     def __getstate__(self) -> dict[str, Any]:
         return {**vars(self), "_opened": {}}
