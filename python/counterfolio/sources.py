@@ -186,7 +186,8 @@ class Table:
         """Return a table in which two-dimensional arrays of numbers are columns of arrays."""
         table = self
         for name in names:
-            value = self._open[name]() if isinstance(name, str) and name in self._open else None
+            known = isinstance(name, str) and name in self._open
+            value: Any = self._open[name]() if known else None
             is_matrix = isinstance(value, np.ndarray) and value.ndim == 2 and value.shape[1] > 0
             if is_matrix and value.dtype.kind in "fiub":
                 dtype = np.uint8 if value.dtype.kind == "b" else None
