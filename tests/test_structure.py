@@ -183,7 +183,7 @@ def test_every_estimator_is_documented(page):
 
 HEAVY = (
     *("pandas", "pyarrow", "matplotlib", "jinja2", "typer", "rich"),
-    *("sklearn", "gymnasium", "scipy", "duckdb", "torch"),
+    *("sklearn", "gymnasium", "scipy", "duckdb", "torch", "onnxruntime"),
 )
 USE = """
 import sys

@@ -86,7 +86,8 @@ class LoggedData:
             A polars, pandas or pyarrow table, a DuckDB relation, a dict of numpy arrays, or any
             object with `__arrow_c_stream__` or `__arrow_c_array__`.
         action, reward
-            Columns of the action taken (numbers, text or categories) and of what it earned.
+            Columns of the action taken (numbers, text or categories; continuous ones may be arrays
+            or lists of d numbers, or a two-dimensional numpy array) and of what it earned.
         propensity
             Column of b(a|s), the probability with which the behavior policy took the logged action
             (for continuous actions, the joint density). None: a log without propensities, for the
@@ -98,7 +99,7 @@ class LoggedData:
             Column that must increase within each episode. Rewards are discounted by position, not
             by this column; gaps are reported.
         state
-            Column or columns handed to policies, of any type.
+            Column or columns handed to policies, of any type; a two-dimensional numpy array too.
         terminated, truncated
             Boolean columns, true on the last row of an episode only.
         cluster
@@ -124,7 +125,9 @@ class LoggedData:
         """
         one_of("action_type", action_type, ACTION_TYPES)
         labels = check_labels(actions)
-        table = open_table(frame)
+        states = state_names(state)
+        vectors = [*states, action] if action_type == "continuous" else states
+        table = open_table(frame).with_vectors(vectors)
         if action_probs is not None and not isinstance(action_probs, str):
             table = table.with_column("action_probs", action_probs)
             action_probs = "action_probs"
@@ -134,7 +137,7 @@ class LoggedData:
             "propensity": propensity,
             "episode_id": episode_id,
             "timestep": timestep,
-            "state": state_names(state) or None,
+            "state": states or None,
             "terminated": terminated,
             "truncated": truncated,
             "cluster": cluster,

@@ -9,9 +9,12 @@ from counterfolio import _core
 from counterfolio.episodes import check_cluster, find_episodes
 from counterfolio.exceptions import InvalidLogError
 from counterfolio.sources import column_label
+from counterfolio.states import States
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    import polars as pl
 
     from counterfolio.sources import Table
 
@@ -83,6 +86,8 @@ def check_columns(
         raise InvalidLogError(text)
     _core.check_column(rewards, "amount", column_label(reward))
     _core.check_present(table.column(action), column_label(action))
+    if "List(" in table.column(action).dtype:
+        _check_vectors(table.series(action), roles["action_type"])
     propensities = None
     if propensity is not None:
         propensities = table.column(propensity)
@@ -97,6 +102,24 @@ def check_columns(
     if roles["cluster"] is not None:
         check_cluster(table, roles["cluster"], episodes)
     return episodes, propensities, facts
+
+
+def _check_vectors(actions: pl.Series, action_type: str) -> None:
+    """Raise where actions that are lists are not vectors of as many numbers each."""
+    if action_type == "discrete":
+        text = (
+            f"{column_label(actions.name)} holds {actions.dtype}, which is no label; "
+            'action_type="continuous" admits vectors'
+        )
+        raise InvalidLogError(text)
+    vectors = States([actions])
+    if not vectors.numeric:
+        text = (
+            f"{column_label(actions.name)} holds {actions.dtype}; give every action the same "
+            "number of numbers"
+        )
+        raise InvalidLogError(text)
+    vectors.check()
 
 
 def _check_lengths(table: Table, names: list[str]) -> None:

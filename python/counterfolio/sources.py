@@ -14,7 +14,7 @@ from counterfolio.exceptions import InvalidLogError, MissingExtraError
 from counterfolio.text import suggest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from typing import TypeAlias
 
     from numpy.typing import NDArray
@@ -181,6 +181,19 @@ class Table:
         except (pl.exceptions.PolarsError, pl.exceptions.PanicException, ValueError) as error:
             text = f'column "{name}" holds {column.dtype}, which polars cannot take: {error}'
             raise InvalidLogError(text) from error
+
+    def with_vectors(self, names: Iterable[Any]) -> Table:
+        """Return a table in which two-dimensional arrays of numbers are columns of arrays."""
+        table = self
+        for name in names:
+            known = isinstance(name, str) and name in self._open
+            value: Any = self._open[name]() if known else None
+            is_matrix = isinstance(value, np.ndarray) and value.ndim == 2 and value.shape[1] > 0
+            if is_matrix and value.dtype.kind in "fiub":
+                dtype = np.uint8 if value.dtype.kind == "b" else None
+                numbers = np.ascontiguousarray(value, dtype=dtype)
+                table = table.with_column(name, pl.Series(name, numbers))
+        return table
 
     def with_column(self, name: str, value: object) -> Table:
         """Return a table with a further column, or one replaced."""

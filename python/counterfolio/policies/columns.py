@@ -7,24 +7,24 @@ q = Q(s_t, a_t) and v = sum_a pi(a|s_t) Q(s_t, a).
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import numpy as np
 import polars as pl
 
-from counterfolio.dense import blocks, check_dense, gather, gather_values
-from counterfolio.exceptions import CounterfolioError, InvalidPolicyError
+from counterfolio import _core
+from counterfolio.dense import check_dense, gather, gather_values
+from counterfolio.exceptions import InvalidPolicyError
+from counterfolio.policies.chosen import chosen_prob
+from counterfolio.policies.objects import named, prob_of
 from counterfolio.policies.protocol import Policy
-from counterfolio.sources import as_column
+from counterfolio.sources import Table, as_column, column_label
 from counterfolio.text import suggest
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from numpy.typing import NDArray
-
-    from counterfolio import _core
     from counterfolio.log import LoggedData
 
 T = TypeVar("T")
@@ -46,11 +46,19 @@ class PolicyColumns:
     action_probs, q_values
         pi(.|s_t) and Q(s_t, .) for all actions, of shape (n_rows, n_actions); they give prob, q
         and v where those are not given.
+    action
+        The action that a deterministic policy would take, labelled as the log's discrete actions:
+        prob is 1 where it is the logged one, else 0.
     state_ratio, state_action_ratio
         Marginal ratios d_pi(s_t) / d_b(s_t) and d_pi(s_t, a_t) / d_b(s_t, a_t).
     ratio_kind
         "step": of the probabilities of being there at that very step, of mean 1 at each;
         "occupancy": of discounted visits over all steps, which is what `counterfolio.models` fits.
+
+    Notes
+    -----
+    One of prob, action_probs and action says what the policy does. prob may be an object with
+    `prob(states, actions)`.
     """
 
     prob: Any = None
@@ -58,6 +66,7 @@ class PolicyColumns:
     v: Any = None
     action_probs: Any = None
     q_values: Any = None
+    action: Any = None
     state_ratio: Any = None
     state_action_ratio: Any = None
     ratio_kind: Literal["step", "occupancy"] = "step"
@@ -82,7 +91,21 @@ def check_policies(policies: object) -> dict[str, Any]:
 
 
 def describe(name: str, policy: object, log: LoggedData) -> PolicyColumns:
-    """Bring any form of policy to `PolicyColumns`.
+    """Bring any form of policy to `PolicyColumns`; objects are asked.
+
+    Raises
+    ------
+    InvalidPolicyError
+        If it is none of the forms, or an object gives no answer to the log's rows.
+    """
+    columns = describe_columns(name, policy)
+    if isinstance(columns.prob, Policy):
+        return replace(columns, prob=prob_of(name, columns.prob, log))
+    return columns
+
+
+def describe_columns(name: str, policy: object) -> PolicyColumns:
+    """Bring any form of policy to `PolicyColumns`; an object stays one, as prob.
 
     Raises
     ------
@@ -90,8 +113,9 @@ def describe(name: str, policy: object, log: LoggedData) -> PolicyColumns:
         If it is none of the forms.
     """
     if isinstance(policy, PolicyColumns):
-        if policy.prob is not None and policy.action_probs is not None:
-            text = f'policy "{name}" has both prob and action_probs; pass one of them'
+        said = [x for x in ("prob", "action_probs", "action") if getattr(policy, x) is not None]
+        if len(said) > 1:
+            text = f'policy "{name}" has both {said[0]} and {said[1]}; pass one of them'
             raise InvalidPolicyError(text)
         return policy
     if isinstance(policy, str):
@@ -100,46 +124,18 @@ def describe(name: str, policy: object, log: LoggedData) -> PolicyColumns:
         return PolicyColumns(action_probs=policy)
     if isinstance(policy, pl.Series) and isinstance(policy.dtype, pl.Array | pl.List):
         return PolicyColumns(action_probs=policy)
-    if isinstance(policy, Policy):
-        return PolicyColumns(prob=_ask(name, policy, log))
+    if isinstance(policy, type):
+        text = f'policy "{name}" is the class {policy.__name__}; pass an object of it'
+        raise InvalidPolicyError(text)
     is_array = isinstance(policy, np.ndarray | pl.Series | Sequence)
-    if is_array or hasattr(policy, "__arrow_c_stream__") or hasattr(policy, "__arrow_c_array__"):
+    exports = hasattr(policy, "__arrow_c_stream__") or hasattr(policy, "__arrow_c_array__")
+    if is_array or exports or isinstance(policy, Policy):
         return PolicyColumns(prob=policy)
     text = (
         f'policy "{name}" is a {type(policy).__name__}; pass the name of a column, an array, a '
         "cf.PolicyColumns, or an object with prob(states, actions)"
     )
     raise InvalidPolicyError(text)
-
-
-def _ask(name: str, policy: Policy, log: LoggedData) -> NDArray[np.float64]:
-    """Call the policy on blocks of states and logged actions."""
-    names = log.roles["state"]
-    if names is None:
-        text = (
-            f'policy "{name}" is an object with prob(states, actions), but the log names no state '
-            "column; pass state=... to LoggedData.from_frame"
-        )
-        raise InvalidPolicyError(text)
-    states = log.states
-    actions = log.column(log.roles["action"])
-    out = np.empty(log.n_rows)
-    for rows in blocks(log.n_rows):
-        answer = policy.prob(states.take(rows), actions[rows].to_numpy())
-        try:
-            found = np.asarray(answer)
-        except ValueError as error:
-            text = f'policy "{name}": prob(states, actions) returned no array of numbers: {error}'
-            raise InvalidPolicyError(text) from error
-        expected = (rows.stop - rows.start,)
-        if found.shape != expected or found.dtype.kind not in "fiub":
-            text = (
-                f'policy "{name}": prob(states, actions) returned {found.dtype} of shape '
-                f"{found.shape} for {expected[0]} rows; it must return one number for each"
-            )
-            raise InvalidPolicyError(text)
-        out[rows] = found
-    return out
 
 
 def resolve(
@@ -159,6 +155,8 @@ def resolve(
     """
     given = {key: getattr(columns, key) for key in ("prob", "q", "v")}
     wanted = {key for keys in needs.values() for key in keys}
+    if columns.action is not None:
+        given["prob"] = chosen_prob(name, chosen_column(name, columns.action, log), log)
     if columns.action_probs is not None:
         given = _reduce(name, columns, log, given)
     elif columns.q_values is not None:
@@ -172,7 +170,9 @@ def resolve(
             )
             raise InvalidPolicyError(text)
     used = {key: value if key in wanted else None for key, value in given.items()}
-    taken = {key: _take(name, key, value, log) for key, value in used.items()}
+    taken = {
+        key: None if value is None else _take(name, key, value, log) for key, value in used.items()
+    }
     return name, taken["prob"], taken["q"], taken["v"]
 
 
@@ -185,11 +185,8 @@ def _reduce(
         raise InvalidPolicyError(text)
 
     def take(key: str, value: object) -> tuple[str, Any]:
-        column = value if isinstance(value, str) else key
-        label = f'policy "{name}": column "{column}"'
-        if isinstance(value, str):
-            value = _named(name, value, log, log._table.series)
-        return label, check_dense(label, value, log.n_rows, InvalidPolicyError)
+        label, dense = dense_column(name, key, value, log)
+        return label, check_dense(label, dense, log.n_rows, InvalidPolicyError)
 
     label, probs = take("action_probs", columns.action_probs)
     found = {"prob": gather(log.action_codes, probs, label, InvalidPolicyError)}
@@ -201,26 +198,48 @@ def _reduce(
     return {key: found.get(key) if value is None else value for key, value in given.items()}
 
 
+def dense_column(name: str, key: str, value: object, log: LoggedData) -> tuple[str, Any]:
+    """Take probabilities or values of all actions, and say what messages call them."""
+    label = f'policy "{name}": column "{value if isinstance(value, str) else key}"'
+    if isinstance(value, str):
+        return label, _named(name, value, log, log._table.series)
+    return label, value
+
+
+def chosen_column(name: str, value: Any, log: LoggedData) -> pl.Series:
+    """Take the actions that a policy would take, one to a row.
+
+    Raises
+    ------
+    InvalidPolicyError
+        If actions are continuous, one is missing, or there is not one to a row.
+    """
+    if log.roles["action_type"] != "discrete":
+        text = f'policy "{name}": action needs action_type="discrete"; pass prob instead'
+        raise InvalidPolicyError(text)
+    key = value if isinstance(value, str) else "action"
+    column = _take(name, key, value, log)
+    label = column_label(key)
+    with named(f'policy "{name}"', InvalidPolicyError):
+        if len(column) != log.n_rows:
+            text = f"{label} has {len(column)} rows, but the log has {log.n_rows}"
+            raise InvalidPolicyError(text)
+        _core.check_present(column, label)
+        return Table({key: lambda: column}).series(key)
+
+
 def _named(name: str, column: str, log: LoggedData, get: Callable[[str], T]) -> T:
     """Take a column of the log for a policy."""
     if column not in log._table.names:
         text = f'policy "{name}": no column "{column}" in the log; '
         raise InvalidPolicyError(text + suggest(column, log._table.names))
-    try:
+    with named(f'policy "{name}"', InvalidPolicyError):
         return get(column)
-    except CounterfolioError as error:
-        text = f'policy "{name}": {error}'
-        raise InvalidPolicyError(text) from error
 
 
-def _take(name: str, key: str, value: Any, log: LoggedData) -> _core.Column | None:
-    """Take one of prob, q and v as the core reads it."""
-    if value is None:
-        return None
+def _take(name: str, key: str, value: Any, log: LoggedData) -> _core.Column:
+    """Take a column with one value to a row, as the core reads it."""
     if isinstance(value, str):
         return _named(name, value, log, log._table.column)
-    try:
+    with named(f'policy "{name}"', InvalidPolicyError):
         return as_column(key, value)
-    except CounterfolioError as error:
-        text = f'policy "{name}": {error}'
-        raise InvalidPolicyError(text) from error

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 #: Wherever a method takes `states`: a float64 array of shape (n, d) if all state columns are
 #: numbers, else a polars frame of n rows.
@@ -30,12 +33,11 @@ class Policy(Protocol):
 
 @runtime_checkable
 class DiscretePolicy(Policy, Protocol):
-    """A policy over finitely many actions, of which it can list all probabilities.
+    """A policy over finitely many actions, of which it can list all probabilities."""
 
-    An attribute `actions` holds their labels in the order of columns; None means 0 to K - 1.
-    """
-
-    actions: list[Any] | None
+    @property
+    def actions(self) -> Sequence[Any] | None:
+        """Labels of the actions in the order of columns; None means 0 to K - 1."""
 
     def action_probs(self, states: Any) -> Any:
         """Return pi(.|s) for each row, an array of shape (n, n_actions)."""
