@@ -166,7 +166,7 @@ def columns(summary: Mapping[str, Any]) -> list[Column]:
     what = "propensity" if s["kolmogorov_smirnov"] is None else "density"
     quantiles = zip(("1 %", "5 %", "median"), ("q01", "q05", "q50"), strict=True)
     said = ", ".join(f"{label} {number(o[name], 2)}" for label, name in quantiles)
-    rows.append((f"least {what}", number(o["min"], 2), f"{said}, of what was done"))
+    rows.append((f"least {what}", number(o["min"], 2), said))
     return [
         Column("", [row[0] for row in rows], left=True),
         Column("value", [row[1] for row in rows]),
