@@ -115,6 +115,15 @@ def test_standard_errors_of_balance_are_right():
     assert abs(np.std(z) - 1) < 0.1
 
 
+def test_the_smallest_numbers_overflow_nothing():
+    frame, probs = logit(500)
+    probs[3] = 1e-300
+    probs[4] = 1e-320
+    found = judged(probs, frame)
+    assert found.overlap["effective_rows"] == pytest.approx(1)
+    assert np.isfinite(found.balance["difference"].to_numpy()).all()
+
+
 def test_actions_of_few_rows_are_left_out_of_balance():
     frame, probs = logit(60)
     few = judged(probs, frame)

@@ -96,6 +96,7 @@ def test_the_report_has_a_section(evaluation, estimated, tmp_path):
     how = "multinomial logistic regression on polynomial features, cross-fitted in 5 folds, seed 0"
     assert said.startswith("Propensities were estimated Nobody logged how likely each action was")
     assert f"a model says it: {how}." in said
+    assert "in doubt" not in reader.text("summary")
     for sentence in ("Well calibrated: ", "Balanced", "Overlap: propensities of logged actions"):
         assert sentence in said
     assert "predicted probability of an action" in said
@@ -136,6 +137,8 @@ def test_what_is_wrong_is_said_and_escaped(tmp_path):
     said = read(text).text("propensities")
     assert "Not calibrated: predicted probabilities are off by" in said
     assert "GaussianNB on <i>many</i> features" in said
+    summary = read(text).text("summary")
+    assert "Propensities were estimated, and are in doubt. Not calibrated: predicted" in summary
     assert "<i>many" not in text
     assert html.escape("<i>many</i>") in text
 
