@@ -135,6 +135,18 @@ def test_text_and_action_labels():
     np.testing.assert_allclose(plain.propensity, found.propensity, rtol=1e-3)
 
 
+@pytest.mark.parametrize("kind", ["uint8", "uint64", "float64"])
+def test_numbers_of_any_type_name_actions(kind):
+    _, columns = table_log(n=300)
+    other = {**columns, "action": columns["action"].astype(kind)}
+    for features in ("one_hot", "linear"):
+        first, second = (
+            PropensityModel(features=features).fit(cf.LoggedData.from_frame(x, **ROLES))
+            for x in (columns, other)
+        )
+        assert (first.propensity == second.propensity).all()
+
+
 def test_a_classifier_of_ones_own():
     frame, probs = logit(6000)
     model = RandomForestClassifier(n_estimators=30, min_samples_leaf=50)
