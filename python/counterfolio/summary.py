@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from counterfolio.contrasts import is_rounding, needed_episodes
 from counterfolio.display import difference_interval_name
+from counterfolio.models.propensity_words import doubts
 from counterfolio.text import aligned, chance, number, percent, plural, quoted
 
 if TYPE_CHECKING:
@@ -73,6 +74,7 @@ def answer(evaluation: Evaluation, estimator: str, k: int) -> Answer:
             + "; ".join(f.message for f in serious[:3])
             + ". Until that is explained, nothing below can be relied on."
         )
+    sentences += doubts(evaluation.settings.get("propensity_model"))
     if not trusted:
         headline = "Do not choose by these estimates: none of them can be trusted."
         sentences.append(_distrust(order[:k] or list(verdicts), evaluation))

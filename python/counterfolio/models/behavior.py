@@ -94,7 +94,8 @@ class Classified:
         for block in blocks(len(test)):
             found = np.asarray(model.predict_proba(make(test[block])), dtype=np.float64)
             self._check(found, len(out[block]), len(classes))
-            out[block, classes] = found
+            # A probability may exceed 1 by the rounding that the sum is allowed.
+            out[block, classes] = np.minimum(found, 1.0)
         return out
 
     def _check(self, found: NDArray[np.float64], rows: int, classes: int) -> None:

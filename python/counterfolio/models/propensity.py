@@ -154,7 +154,7 @@ class PropensityModel:
         )
 
     def _discrete(self, log: LoggedData, folds: _Folds) -> tuple[Any, ...]:
-        codes, labels = log.action_codes.codes, log.action_codes.labels
+        codes, labels = log.action_codes.codes.astype(np.int64), log.action_codes.labels
         n, width = len(codes), int(codes.max()) + 1 if labels is None else len(labels)
         if n * width > MOST_CELLS:
             text = (
@@ -164,16 +164,19 @@ class PropensityModel:
             )
             raise InvalidLogError(text)
         features = self.features
-        tabular = isinstance(features, str) and features == "one_hot"
-        numbers, names = _readable(log.states) if tabular else _numbers(Design(log.states))
-        if features == "auto":
-            features = "linear"
-            if self.classifier is None:
-                table = StateCodes.of(log.states)
-                features = choose("auto", table, width, Design(log.states))
+        table = None
+        if self.classifier is None and features in ("auto", "one_hot"):
+            table = StateCodes.of(log.states)
+        if features == "one_hot":
+            numbers, names = _readable(log.states)
+        else:
+            design = Design(log.states)
+            numbers, names = _numbers(design)
+            if features == "auto":
+                features = "linear" if table is None else choose("auto", table, width, design)
         learner: Frequencies | Classified
-        if isinstance(features, str) and features == "one_hot":
-            learner = Frequencies(StateCodes.of(log.states), codes, width)
+        if table is not None and features == "one_hot":
+            learner = Frequencies(table, codes, width)
         else:
             model, name = self.classifier, _model_name(self.classifier)
             if model is None:

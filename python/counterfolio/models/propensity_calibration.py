@@ -124,8 +124,8 @@ def of_probabilities(
     frequencies = np.bincount(actions, minlength=width) / n
     errors = [_of_action(probs[:, a], actions == a) for a in np.flatnonzero(frequencies)]
     off, chance = np.mean(errors, axis=0)
-    balance = _balance(1 / logged, actions, labels, numbers, names)
-    inverse = 1 / logged
+    balance = _balance(logged, actions, labels, numbers, names)
+    inverse = logged.min() / logged  # in units of the largest: squares of 1/b may overflow
     return PropensityCalibration(
         reliability=_reliability(probs, actions),
         brier=float(np.mean((probs**2).sum(axis=1) - 2 * logged + 1)),
@@ -223,7 +223,7 @@ def _frame(n: Any, predicted: Any, observed: Any, error: Any) -> pl.DataFrame:
 
 
 def _balance(
-    weights: NDArray[np.float64],
+    logged: NDArray[np.float64],
     actions: NDArray[np.integer[Any]],
     labels: Sequence[str],
     numbers: NDArray[np.float64],
@@ -231,6 +231,10 @@ def _balance(
 ) -> pl.DataFrame:
     """Tabulate the balance of every action with enough rows, the largest differences first."""
     n = len(actions)
+    # Each action's weights 1/b in units of its largest, so that no square overflows.
+    least = np.full(len(labels), np.inf)
+    np.minimum.at(least, actions, logged)
+    weights = least[actions] / logged
 
     def total(values: NDArray[np.float64]) -> NDArray[np.float64]:
         return np.bincount(actions, weights=values, minlength=len(labels)).astype(np.float64)
@@ -239,9 +243,9 @@ def _balance(
     with np.errstate(invalid="ignore", divide="ignore"):
         effective = once**2 / squared
     which = np.flatnonzero(effective >= FEWEST_ROWS)
-    once, squared = once[which], squared[which]
-    differences = [once / n - 1]
-    errors = [np.sqrt(np.maximum(squared / n - (once / n) ** 2, 0) / n)]
+    once, squared, least = once[which], squared[which], least[which]
+    differences = [once / n / least - 1]
+    errors = [np.sqrt(np.maximum(squared / n - (once / n) ** 2, 0) / n) / least]
     features = [CONSTANT]
     for name, values in zip(names, numbers.T, strict=True):
         spread = values.std()

@@ -60,6 +60,14 @@ def sentences(summary: Mapping[str, Any]) -> list[str]:
     return [_calibration(summary), _balance(summary), _overlap(summary)]
 
 
+def doubts(summary: Mapping[str, Any] | None) -> list[str]:
+    """Say why propensities are not to be relied on, where they are not; of None, nothing."""
+    if summary is None or (is_calibrated(summary) and is_balanced(summary)):
+        return []
+    wrong = " ".join(said for said in sentences(summary) if said.startswith("Not "))
+    return [f"Propensities were estimated, and are in doubt. {wrong}"]
+
+
 def _normality(s: Mapping[str, Any]) -> str:
     far = number(max(s["kolmogorov_smirnov"]), 2)
     if is_calibrated(s):
@@ -110,9 +118,9 @@ def _balance(s: Mapping[str, Any]) -> str:
             f"and all rows, weighted by 1/b, is {off}, {what}, with a standard error of {error}."
         )
     if worst["feature"] == CONSTANT:
-        many = "more" if worst["difference"] > 0 else "less"
-        said = f"the inverse propensities of action {action} sum to {off} times the rows {many} "
-        said += f"than they should (standard error {error})"
+        total = number(1 + worst["difference"], 3)
+        said = f"the inverse propensities of action {action} sum to {total} times the rows, where "
+        said += f"1 is expected (standard error {error})"
     else:
         side = "above" if worst["difference"] > 0 else "below"
         said = f"weighted by 1/b, the rows of action {action} have a {feature} {off} standard "
@@ -165,8 +173,8 @@ def columns(summary: Mapping[str, Any]) -> list[Column]:
         rows.append(("distance from normal", number(far, 2), f"{by_chance} by chance, at 5 %"))
     what = "propensity" if s["kolmogorov_smirnov"] is None else "density"
     quantiles = zip(("1 %", "5 %", "median"), ("q01", "q05", "q50"), strict=True)
-    said = ", ".join(f"{label} {number(o[name], 2)}" for label, name in quantiles)
-    rows.append((f"least {what}", number(o["min"], 2), f"{said}, of what was done"))
+    said = ", ".join(f"{label}: {number(o[name], 2)}" for label, name in quantiles)
+    rows.append((f"least {what}", number(o["min"], 2), said))
     return [
         Column("", [row[0] for row in rows], left=True),
         Column("value", [row[1] for row in rows]),

@@ -79,6 +79,18 @@ def reliability(evaluation: Evaluation | Propensities, *, ax: Axes | None = None
     else:
         ax.set_xlabel("predicted probability of an action")
         ax.set_ylabel("how often it was taken")
+    high, low = ("more within", "fewer within") if continuous else ("more often", "less often")
+    for x, y, side, said in ((0.03, 0.97, "left", high), (0.97, 0.03, "right", low)):
+        ax.text(
+            x,
+            y,
+            f"{said} than predicted",
+            transform=ax.transAxes,
+            ha=side,
+            va="top" if y > 0.5 else "bottom",
+            color=GREY,
+            fontsize="small",
+        )
     ax.set_title("on the dashed line: calibrated", loc="left", fontsize="medium")
     grid(ax, "both")
     return ax
