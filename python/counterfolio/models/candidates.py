@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import polars as pl
 
-from counterfolio.dense import SUM_TOLERANCE, blocks, check_dense, read_block
+from counterfolio.dense import blocks, check_dense, read_block
 from counterfolio.exceptions import InvalidPolicyError
-from counterfolio.policies import ContinuousPolicy, DiscretePolicy, PolicyColumns
+from counterfolio.models.transitions import logged_actions
+from counterfolio.policies import ContinuousPolicy, DeterministicAction, DiscretePolicy
+from counterfolio.policies.asking import dense_probs
+from counterfolio.policies.columns import dense_column, describe_columns
+from counterfolio.policies.head import check_probs
 from counterfolio.sources import column_values
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
     from numpy.typing import NDArray
 
@@ -31,58 +34,47 @@ class Candidate:
     Attributes
     ----------
     name : str
+    n_actions
+        None where actions are a continuum.
     """
 
     name: str
+    n_actions: int | None
     _policy: Any
     _log: LoggedData
+    #: Probabilities of all actions, where they are an array or a column.
     _dense: Any = None
 
-    @property
-    def sees_states_only(self) -> bool:
-        """Whether it is a function of the state, and not a table of rows."""
-        return self._dense is None
-
-    def probs(self, rows: slice | NDArray[np.integer[Any]]) -> NDArray[np.float64]:
+    def probs(self, rows: slice) -> NDArray[np.float64]:
         """Take pi(.|s) of some rows, of shape (n, n_actions), checked."""
-        if self._dense is not None:
-            found = read_block(self._dense, rows)
-        else:
-            found = np.asarray(self._policy.action_probs(self._log.states.take(rows)), dtype=float)
-        sums = found.sum(axis=1)
-        bad = ~((found >= 0).all(axis=1) & (np.abs(sums - 1) <= SUM_TOLERANCE))
-        if bad.any():
-            at = int(bad.argmax())
-            row = rows.start + at if isinstance(rows, slice) else int(rows[at])
-            text = (
-                f'policy "{self.name}": {int(bad.sum())} rows of probabilities hold a negative '
-                f"number or do not sum to 1 within {SUM_TOLERANCE:g}, first at row {row} (sum "
-                f"{sums[at]:g}); mend the policy that made them"
-            )
-            raise InvalidPolicyError(text)
-        return found
+        if self._dense is None:
+            assert self.n_actions is not None
+            return dense_probs(self.name, self._policy, self._log, rows, self.n_actions)
+        label = f'policy "{self.name}": action_probs'
+        if rows.start:
+            label += f", rows counted from {rows.start:,}"
+        return check_probs(label, read_block(self._dense, rows))
 
     def logged(self, rows: slice) -> NDArray[np.float64]:
         """Take pi(a_t|s_t), or the density, of the logged actions of some rows."""
-        if self._log.roles["action_type"] == "discrete":
+        if self.n_actions is not None:
             probs = self.probs(rows)
-            found: NDArray[np.float64] = probs[
-                np.arange(len(probs)), self._log.action_codes.codes[rows]
-            ]
+            codes = self._log.action_codes.codes[rows]
+            found: NDArray[np.float64] = probs[np.arange(len(probs)), codes]
             return found
-        actions = self._log.column(self._log.roles["action"])[rows].to_numpy()
-        states = self._log.states.take(rows)
-        return np.asarray(self._policy.prob(states, actions), dtype=np.float64)
+        states, actions = self._log.states.take(rows), logged_actions(self._log, rows)
+        return np.asarray(self._policy.prob(states, actions), dtype=np.float64).reshape(
+            len(actions)
+        )
 
     def draws(self, rows: slice, seed: int) -> list[NDArray[np.float64]]:
         """Take actions of equal weight that stand for pi(.|s), each of shape (n, d)."""
-        states = self._log.states.take(rows)
-        n = rows.stop - rows.start
-        if not hasattr(self._policy, "sample") or getattr(self._policy, "deterministic", False):
-            return [np.asarray(self._policy.mean(states), dtype=float).reshape(n, -1)]
-        rng = np.random.default_rng([seed, rows.start])
-        drawn = (self._policy.sample(states, rng) for _ in range(N_DRAWS))
-        return [np.asarray(a, dtype=float).reshape(n, -1) for a in drawn]
+        states, n = self._log.states.take(rows), rows.stop - rows.start
+        if isinstance(self._policy, DeterministicAction):
+            return [np.asarray(self._policy.mean(states), dtype=np.float64).reshape(n, -1)]
+        generators = (np.random.default_rng([seed, rows.start, i]) for i in range(N_DRAWS))
+        drawn = (self._policy.sample(states, rng) for rng in generators)
+        return [np.asarray(a, dtype=np.float64).reshape(n, -1) for a in drawn]
 
 
 def take(policies: Mapping[str, Any], log: LoggedData) -> list[Candidate]:
@@ -91,56 +83,61 @@ def take(policies: Mapping[str, Any], log: LoggedData) -> list[Candidate]:
     Raises
     ------
     InvalidPolicyError
-        If one knows the probability of logged actions alone.
-    """
-    return [_take(name, policy, log) for name, policy in policies.items()]
-
-
-def _take(name: str, policy: Any, log: LoggedData) -> Candidate:
-    discrete = log.roles["action_type"] == "discrete"
-    dense = policy.action_probs if isinstance(policy, PolicyColumns) else policy
-    if isinstance(dense, str) and isinstance(policy, PolicyColumns):
-        dense = log.column(dense)
-    is_dense = isinstance(dense, np.ndarray) and dense.ndim == 2
-    is_dense |= isinstance(dense, pl.Series) and isinstance(dense.dtype, pl.Array | pl.List)
-    if discrete and is_dense:
-        label = f'policy "{name}": action_probs'
-        return Candidate(name, None, log, check_dense(label, dense, log.n_rows, InvalidPolicyError))
-    if isinstance(policy, DiscretePolicy if discrete else ContinuousPolicy):
-        return Candidate(name, policy, log)
-    wanted = (
-        "an array of shape (n_rows, n_actions), or an object with action_probs(states)"
-        if discrete
-        else "an object with mean(states) and sample(states, rng)"
-    )
-    text = (
-        f'policy "{name}": a model has to know what it does with every action, not only with the '
-        f"one that was logged; pass {wanted}"
-    )
-    raise InvalidPolicyError(text)
-
-
-def action_count(candidates: Sequence[Candidate], log: LoggedData) -> int | None:
-    """Count the actions, on which all policies agree; None where they are a continuum.
-
-    Raises
-    ------
-    InvalidPolicyError
-        If two policies know different numbers of actions, or one lacks an action that was logged.
+        If one knows the probability of logged actions alone, or policies do not agree on how many
+        actions there are.
     """
     if log.roles["action_type"] == "continuous":
-        return None
-    widths = [c.probs(slice(0, 1)).shape[1] for c in candidates]
-    for candidate, width in zip(candidates, widths, strict=True):
-        label = f'policy "{candidate.name}"'
-        log.action_codes.check_width(label, width, InvalidPolicyError)
-        if width != widths[0]:
+        return [_over_a_continuum(name, policy, log) for name, policy in policies.items()]
+    found = [_over_labels(name, policy, log) for name, policy in policies.items()]
+    labels = log.action_codes.labels
+    n = log.action_codes.largest + 1 if labels is None else len(labels)
+    n = max(n, *(c.n_actions or 0 for c in found)) if labels is None else n
+    for candidate in found:
+        if candidate._dense is not None and candidate.n_actions != n:
             text = (
-                f'policy "{candidate.name}" gives probabilities to {width} actions, but policy '
-                f'"{candidates[0].name}" to {widths[0]}; pass a column for each action to all'
+                f'policy "{candidate.name}" gives probabilities to {candidate.n_actions} actions, '
+                f"but there are {n}; pass a column for each action"
             )
             raise InvalidPolicyError(text)
-    return int(widths[0])
+    return [replace(candidate, n_actions=n) for candidate in found]
+
+
+def _over_labels(name: str, policy: Any, log: LoggedData) -> Candidate:
+    columns = describe_columns(name, policy)
+    if columns.action_probs is not None:
+        label, value = dense_column(name, "action_probs", columns.action_probs, log)
+        dense = check_dense(label, value, log.n_rows, InvalidPolicyError)
+        width = read_block(dense, slice(0, 1)).shape[1]
+        log.action_codes.check_width(label, width, InvalidPolicyError)
+        return Candidate(name, width, policy, log, dense)
+    if columns.action is not None:
+        return Candidate(name, 0, policy, log)
+    if isinstance(columns.prob, DiscretePolicy):
+        if columns.prob.actions is not None:
+            return Candidate(name, 0, policy, log)
+        first = np.asarray(columns.prob.action_probs(log.states.take(slice(0, 1))))
+        return Candidate(name, first.shape[-1] if first.ndim == 2 else 0, policy, log)
+    raise InvalidPolicyError(
+        _wanted(
+            name,
+            "an array of shape (n_rows, n_actions), PolicyColumns(action=...), or an "
+            "object with action_probs(states)",
+        )
+    )
+
+
+def _over_a_continuum(name: str, policy: Any, log: LoggedData) -> Candidate:
+    asked = describe_columns(name, policy).prob
+    if isinstance(asked, ContinuousPolicy):
+        return Candidate(name, None, asked, log)
+    raise InvalidPolicyError(_wanted(name, "an object with mean(states) and sample(states, rng)"))
+
+
+def _wanted(name: str, what: str) -> str:
+    return (
+        f'policy "{name}": a model has to know what it does with every action, not only with the '
+        f"one that was logged; pass {what}"
+    )
 
 
 def importance_ratios(candidate: Candidate, log: LoggedData) -> NDArray[np.float64]:

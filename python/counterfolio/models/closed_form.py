@@ -17,7 +17,6 @@ from counterfolio.models.linear import (
     OfState,
     accumulate,
     block_slices,
-    logged_actions,
 )
 from counterfolio.models.tabular import (
     Counts,
@@ -26,6 +25,7 @@ from counterfolio.models.tabular import (
     state_codes,
     state_ratios,
 )
+from counterfolio.models.transitions import logged_actions
 from counterfolio.text import plural
 
 if TYPE_CHECKING:
@@ -128,9 +128,9 @@ class Read:
         """Take the number of each row's logged action."""
         t = self.space.t
         if self.space.n_actions is None:
-            return self.at(policy, rows, logged_actions(t, rows))
+            return self.at(policy, rows, logged_actions(t.log, rows))
         values = self.values(policy, rows)
-        found: Floats = values[np.arange(len(values)), t.log.action_codes.codes[rows]]
+        found: Floats = values[np.arange(len(values)), t.action[rows]]
         return found
 
 
@@ -304,10 +304,10 @@ def covariance(space: Space, candidate: Candidate, how: How, differences: Floats
     inner, carried = np.zeros(d * d), np.zeros((1, d))
     for rows in block_slices(t.log.n_rows, d):
         if n is None:
-            phi = space.basis.phi(rows, logged_actions(t, rows))
+            phi = space.basis.phi(rows, logged_actions(t.log, rows))
         else:
             phi = np.zeros((rows.stop - rows.start, n, k))
-            codes = t.log.action_codes.codes[rows]
+            codes = t.action[rows]
             phi[np.arange(len(phi)), codes] = space.basis.x(rows)
             phi = phi.reshape(len(phi), d)
         scores = phi * differences[rows][:, None]

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from counterfolio.exceptions import InvalidArgumentError, MissingExtraError
-from counterfolio.models.linear import block_slices, logged_actions
+from counterfolio.models.linear import block_slices
+from counterfolio.models.transitions import logged_actions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -59,9 +60,9 @@ class Inputs:
     def logged(self, rows: slice) -> Floats:
         """State, step and logged action of some rows."""
         if self.n_actions is None:
-            actions = logged_actions(self.t, rows)
+            actions = logged_actions(self.t.log, rows)
         else:
-            actions = np.eye(self.n_actions)[self.t.log.action_codes.codes[rows]]
+            actions = np.eye(self.n_actions)[self.t.action[rows]]
         return np.concatenate([self.states(rows), actions], axis=1)
 
     def options(self, rows: slice, candidate: Candidate) -> list[tuple[Floats, Floats]]:

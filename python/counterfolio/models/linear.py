@@ -23,6 +23,7 @@ from counterfolio import _core
 from counterfolio.dense import BLOCK_ROWS
 from counterfolio.models.equation import Equation
 from counterfolio.models.features import FeatureMap
+from counterfolio.models.transitions import logged_actions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -65,7 +66,7 @@ class Basis:
         rows = np.unique(np.linspace(0, t.log.n_rows - 1, 100_000).astype(np.intp))
         sample = t.design.take(rows)
         if joint:
-            sample = np.concatenate([sample, logged_actions(t, rows)], axis=1)
+            sample = np.concatenate([sample, logged_actions(t.log, rows)], axis=1)
         return cls(t, FeatureMap.fit(features, sample, seed), seed)
 
     @property
@@ -96,15 +97,6 @@ class Basis:
     def _with_step(self, made: Floats, rows: slice) -> Floats:
         step = self.t.step_features(rows)
         return np.ascontiguousarray(np.concatenate([made, step], axis=1)) if step.size else made
-
-
-def logged_actions(t: Transitions, rows: Any) -> Floats:
-    """Take logged actions of a continuum, of shape (n, d)."""
-    taken = t.fields("action")
-    taken = taken[rows] if isinstance(rows, slice) else taken.gather(rows)
-    values = taken.to_numpy().astype(np.float64)
-    out: Floats = values.reshape(len(values), -1)
-    return out
 
 
 @dataclass(frozen=True, eq=False)
@@ -182,7 +174,7 @@ class Crossed:
 
     def group(self, rows: slice) -> NDArray[np.int64]:
         """Take the action that each row's features belong to."""
-        return self.basis.t.log.action_codes.codes[rows].astype(np.int64)
+        return self.basis.t.action[rows]
 
     def part(self, rows: slice, wide: slice) -> Part:
         """Take some rows; `wide` has the row after them too, where there is one."""
@@ -221,7 +213,7 @@ class Joint:
         """Take some rows; `wide` has the row after them too, where there is one."""
         y = np.concatenate([self.basis.phibar(wide, c) for c in self.candidates], axis=1)
         one = np.ones((rows.stop - rows.start, 1))
-        return Part(self.basis.phi(rows, logged_actions(self.basis.t, rows)), y, one, one)
+        return Part(self.basis.phi(rows, logged_actions(self.basis.t.log, rows)), y, one, one)
 
     def arrange(self, cross: Floats, start: Floats, n_folds: int) -> tuple[Floats, Floats]:
         """Put sums into the order of `Equations`."""

@@ -10,11 +10,11 @@ import numpy as np
 import polars as pl
 
 from counterfolio.models import closed_form
-from counterfolio.models.candidates import Candidate, action_count, take
+from counterfolio.models.candidates import Candidate, take
 from counterfolio.models.folds import check_folds
-from counterfolio.models.linear import block_slices, logged_actions
+from counterfolio.models.linear import block_slices
 from counterfolio.models.q_functions import QFunctions, differences, median
-from counterfolio.models.transitions import MOST_STEPS, Transitions
+from counterfolio.models.transitions import MOST_STEPS, Transitions, logged_actions
 from counterfolio.policies import check_policies
 from counterfolio.progress import progress
 from counterfolio.text import plural
@@ -107,7 +107,7 @@ def fit_all(
     dealt = plan.deal(log)
     t = dealt[0]
     candidates = take(check_policies(policies), log)
-    n_actions = action_count(candidates, log)
+    n_actions = candidates[0].n_actions
     fits = []
     for own in dealt:
         with progress(f"fitting {name}") as report:
@@ -176,7 +176,7 @@ class _Rows:
         closed = fits[0].fit if isinstance(fits[0], Linear) else None
         moves = None if closed is None else np.empty(shape)
         own = cls(np.empty(shape), np.empty(shape), moves)
-        for rows in block_slices(t.log.n_rows, action_count(candidates, t.log) or 1):
+        for rows in block_slices(t.log.n_rows, candidates[0].n_actions or 1):
             for p, candidate in enumerate(candidates):
                 own._take(t, rows, p, candidate, fits, plan.seed)
                 if closed is not None and moves is not None:
@@ -194,7 +194,7 @@ class _Rows:
     ) -> None:
         if t.discrete:
             values = median([fit.values(p, rows) for fit in fits])
-            codes = t.log.action_codes.codes[rows]
+            codes = t.action[rows]
             self.q[p, rows] = values[np.arange(len(values)), codes]
             self.v[p, rows] = np.einsum("ij,ij->i", values, candidate.probs(rows))
             return
@@ -202,7 +202,7 @@ class _Rows:
         def of(actions: Floats) -> Floats:
             return median([fit.at(p, rows, actions) for fit in fits])
 
-        self.q[p, rows] = of(logged_actions(t, rows))
+        self.q[p, rows] = of(logged_actions(t.log, rows))
         self.v[p, rows] = np.mean([of(a) for a in candidate.draws(rows, seed)], axis=0)
 
     def standard_error(self, t: Transitions, p: int) -> float | None:

@@ -17,7 +17,7 @@ import polars as pl
 from counterfolio.arguments import one_of
 from counterfolio.exceptions import InvalidArgumentError, InvalidLogError
 from counterfolio.models import closed_form
-from counterfolio.models.candidates import action_count, importance_ratios, take
+from counterfolio.models.candidates import importance_ratios, take
 from counterfolio.models.features import check_features
 from counterfolio.models.linear import block_slices
 from counterfolio.models.q_fitting import Plan, notes_on
@@ -185,7 +185,7 @@ class LinearRatio:
         dealt = plan.deal(log)
         t = dealt[0]
         candidates = take(check_policies(policies), log)
-        n_actions = action_count(candidates, log)
+        n_actions = candidates[0].n_actions
         rho = [importance_ratios(c, log) for c in candidates] if "state" in kinds else []
         found: dict[str, list[Floats]] = {kind: [] for kind in kinds}
         notes: list[str] = []

@@ -94,7 +94,7 @@ class Counts:
     def of(cls, t: Transitions, codes: StateCodes, n_actions: int, weight: Floats) -> Counts:
         """Count the rows of a log."""
         states, cells = codes.n_states, codes.n_states * n_actions
-        cell = codes.codes * n_actions + t.log.action_codes.codes
+        cell = codes.codes * n_actions + t.action
         weight = np.where(t.used, weight, 0.0)
 
         def by_fold(where: Any, values: Any, size: int, rows: Any = slice(None)) -> Floats:
@@ -287,12 +287,8 @@ def policy_tables(
     len(candidates) * n_actions
     shape = (len(candidates), codes.n_states, n_actions)
     tables, varies = np.empty(shape), [False] * len(candidates)
-    _, first = np.unique(codes.codes, return_index=True)
     n = np.bincount(codes.codes)[:, None]
     for i, candidate in enumerate(candidates):
-        if candidate.sees_states_only:
-            tables[i] = candidate.probs(first)
-            continue
         total = np.zeros(codes.n_states * n_actions)
         for rows in blocks(len(codes.codes)):
             probs = np.ascontiguousarray(candidate.probs(rows))

@@ -10,10 +10,11 @@ import numpy as np
 
 from counterfolio.arguments import is_number, one_of
 from counterfolio.episodes import first_rows
-from counterfolio.exceptions import InvalidArgumentError
+from counterfolio.exceptions import InvalidArgumentError, InvalidLogError
 from counterfolio.models.features import Design
 from counterfolio.models.folds import deal
-from counterfolio.sources import column_values
+from counterfolio.sources import column_label, column_values
+from counterfolio.states import States
 
 if TYPE_CHECKING:
     from typing import TypeAlias
@@ -166,6 +167,11 @@ class Transitions:
         return np.ones(self.log.n_rows, dtype=bool)
 
     @cached_property
+    def action(self) -> NDArray[np.int64]:
+        """(n_rows,) number of each row's discrete action."""
+        return self.log.action_codes.codes.astype(np.int64)
+
+    @cached_property
     def reward(self) -> NDArray[np.float64]:
         """(n_rows,) rewards."""
         column = self.log._table.column(self.log.roles["reward"])
@@ -199,6 +205,19 @@ class Transitions:
         """Whether each step has a feature of its own."""
         return self.step_joins and self.longest <= MOST_STEPS
 
-    def fields(self, name: str) -> Any:
-        """Column of the log that plays a part."""
-        return self.log.column(self.log.roles[name])
+
+def logged_actions(log: LoggedData, rows: slice | NDArray[np.integer[Any]]) -> NDArray[np.float64]:
+    """Take logged actions of a continuum, of shape (n, d).
+
+    Raises
+    ------
+    InvalidLogError
+        If they are no numbers.
+    """
+    name = log.roles["action"]
+    column = States([log.column(name)])
+    if not column.numeric:
+        text = f"{column_label(name)} holds {log.column(name).dtype}, where numbers are wanted"
+        raise InvalidLogError(text)
+    out: NDArray[np.float64] = column.take(rows)
+    return out
