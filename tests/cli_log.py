@@ -34,6 +34,8 @@ def log_frame() -> pl.DataFrame:
             "v_new": np.full(N, 0.5),
             "device": rng.choice(["phone", "desk"], N),
             "day": np.sort(rng.integers(7, size=N)),
+            "age": action % 2 + rng.integers(2, size=N),
+            "a_new": np.full(N, 2),
         }
     )
 

@@ -15,6 +15,7 @@ from test_cli_calls import HOSTILE
 call = cli_log.call
 POLICY = ("--policy", "new=p_new")
 
+ONNX = {"onnx": "net.onnx", "head": "softmax", "parameter": "0.5"}
 FULL = Run(
     log="log.parquet",
     input_format="parquet",
@@ -30,7 +31,10 @@ FULL = Run(
     truncated="cut",
     cluster="user",
     state=["x", "y"],
-    policies={"new": {"prob": "p_new", "q": "q", "v": "v"}, "old": {"v": "w"}},
+    policies={"new": {"prob": "p_new", "q": "q", "v": "v"}, "old": {"v": "w"}, "net": ONNX},
+    fit=True,
+    features="linear",
+    cross_fit=0,
     segment=["s"],
     time="day",
     gamma=0.9,

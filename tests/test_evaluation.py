@@ -149,6 +149,7 @@ def test_settings_hold_every_argument():
         "n_clusters": None,
         "action_type": "discrete",
         "propensity_source": "logged",
+        "models": [],
         "propensity_model": None,
         "conditions_on": None,
     }

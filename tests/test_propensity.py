@@ -347,7 +347,7 @@ for name in ("sklearn", "sklearn.base"):
     sys.modules[name] = None
 import counterfolio as cf
 import numpy as np
-frame = {"s": np.arange(90) % 3, "action": np.arange(90) // 3 % 2, "reward": np.ones(90)}
+frame = {"s": 1.5 * (np.arange(90) % 30), "action": np.arange(90) // 3 % 2, "reward": np.ones(90)}
 log = cf.LoggedData.from_frame(frame, state="s", propensity=None)
 print(cf.models.PropensityModel(features="one_hot").fit(log).model)
 for model in (cf.models.PropensityModel(features="linear"), cf.models.PropensityModel()):

@@ -1,5 +1,7 @@
 r"""Policies and true values as the command line writes them: NAME=COLUMN,q=COLUMN,v=COLUMN.
 
+A policy that is an ONNX model is NAME=onnx=FILE,head=HEAD,parameter=NUMBER.
+
 A backslash takes the sign after it literally: ``\=``, ``\,`` and ``\\`` stand for signs of a name.
 """
 
@@ -12,7 +14,14 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from counterfolio.cli.failure import wrong
 from counterfolio.exceptions import CounterfolioError
-from counterfolio.policies import PolicyColumns
+from counterfolio.policies import (
+    Deterministic,
+    EpsilonGreedy,
+    Gaussian,
+    Onnx,
+    PolicyColumns,
+    Softmax,
+)
 from counterfolio.reading import find
 from counterfolio.text import suggest
 
@@ -22,7 +31,15 @@ if TYPE_CHECKING:
 #: Name -> input of `PolicyColumns` -> column.
 Policies: TypeAlias = dict[str, dict[str, str]]
 #: What a policy may be made of.
-INPUTS = ("prob", "q", "v", "action_probs", "q_values")
+COLUMN_INPUTS = ("prob", "q", "v", "action_probs", "q_values", "action")
+INPUTS = (*COLUMN_INPUTS, "onnx", "head", "parameter")
+#: What turns a model's scores, or its mean action, into a policy; and whether it has a parameter.
+HEADS: dict[str, tuple[Any, bool]] = {
+    "epsilon_greedy": (EpsilonGreedy, True),
+    "softmax": (Softmax, True),
+    "deterministic": (Deterministic, False),
+    "gaussian": (Gaussian, True),
+}
 #: How a policy is written, for messages.
 FORM = "write NAME=COLUMN, as in --policy new=p_new"
 
@@ -91,12 +108,49 @@ def _inputs(name: str, text: str) -> dict[str, str]:
         if not column[0]:
             raise wrong(f'policy "{name}": {key} names no column; {FORM}')
         inputs[key] = literal(column[0])
+    check_inputs(name, inputs)
     return inputs
+
+
+def check_inputs(name: str, inputs: dict[str, str]) -> None:
+    """Raise where a model lacks its head, or a head its model or its parameter."""
+    if "onnx" not in inputs:
+        if odd := [key for key in ("head", "parameter") if key in inputs]:
+            raise wrong(f'policy "{name}": {odd[0]} is for a model; name it with onnx=FILE')
+        return
+    if known := [key for key in ("prob", "action_probs", "action") if key in inputs]:
+        raise wrong(f'policy "{name}" has both onnx and {known[0]}; drop one')
+    if "head" not in inputs:
+        raise wrong(f'policy "{name}": onnx needs head=HEAD; {suggest("", HEADS)}')
+    if inputs["head"] not in HEADS:
+        raise wrong(f'policy "{name}": unknown head; {suggest(inputs["head"], HEADS)}')
+    takes = HEADS[inputs["head"]][1]
+    if takes != ("parameter" in inputs):
+        what = "needs parameter=NUMBER" if takes else "takes no parameter"
+        raise wrong(f'policy "{name}": head {inputs["head"]} {what}')
+    try:
+        float(inputs.get("parameter", 0))
+    except ValueError:
+        raise wrong(f'policy "{name}": parameter={inputs["parameter"]} is no number') from None
+
+
+def columns_of(inputs: dict[str, str]) -> dict[str, str]:
+    """Take the inputs that are columns of the log."""
+    return {key: value for key, value in inputs.items() if key in COLUMN_INPUTS}
+
+
+def knows_every_action(inputs: dict[str, str]) -> bool:
+    """Whether a policy can say what it does with every action, so that models can be fitted."""
+    return any(key in inputs for key in ("action_probs", "action", "onnx"))
 
 
 def as_columns(inputs: dict[str, str]) -> PolicyColumns:
     """Make the policy that the inputs name."""
-    columns: dict[str, Any] = dict(inputs)
+    columns: dict[str, Any] = columns_of(inputs)
+    if "onnx" in inputs:
+        head, takes = HEADS[inputs["head"]]
+        parameters = [float(inputs["parameter"])] if takes else []
+        columns["prob"] = head(Onnx(inputs["onnx"]), *parameters)
     return PolicyColumns(**columns)
 
 

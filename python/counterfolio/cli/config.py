@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from counterfolio.arguments import is_number, is_whole
-from counterfolio.cli.candidates import INPUTS, parse_policies, parse_truth
+from counterfolio.cli.candidates import INPUTS, check_inputs, parse_policies, parse_truth
 from counterfolio.cli.failure import wrong
 from counterfolio.files import write_text
 from counterfolio.policies import BEHAVIOR
@@ -47,6 +47,10 @@ class Run:
     state: list[str] = field(default_factory=list)
     # The candidates: name -> prob, q, v -> column.
     policies: Policies = field(default_factory=dict)
+    # Models of what the log and the candidates lack.
+    fit: bool = False
+    features: str | None = None
+    cross_fit: int | None = None
     segment: list[str] = field(default_factory=list)
     time: str | None = None
     gamma: float | None = None
@@ -91,7 +95,8 @@ COLUMNS = (
 )
 PATHS = ("log", "report", "save", "output")
 LISTS = ("actions", "state", "segment", "estimators")
-WHOLE = ("num_threads", "k", "n_resamples", "seed")
+WHOLE = ("num_threads", "k", "n_resamples", "seed", "cross_fit")
+FLAGS = ("no_propensity", "fit")
 NUMBERS = ("gamma", "confidence_level", "return_min")
 RANGES = ("value_range", "return_range", "weight_range")
 NAMES = [f.name for f in fields(Run)]
@@ -180,6 +185,9 @@ def load(config: str) -> Run:
             found[name] = _beside(path.parent, found[name])
     if isinstance(found.get("truth"), str):
         found["truth"] = _beside(path.parent, found["truth"])
+    for inputs in found.get("policies", {}).values():
+        if "onnx" in inputs:
+            inputs["onnx"] = _beside(path.parent, inputs["onnx"])
     run = Run(**found)
     if run.no_propensity and run.propensity is not None:
         raise wrong(f'"{config}": "propensity" and "no-propensity" contradict each other; drop one')
@@ -242,7 +250,7 @@ def _checked(config: str, name: str, value: Any) -> Any:
         if not is_whole(value):
             raise refuse("a whole number")
         return value
-    if name == "no_propensity":
+    if name in FLAGS:
         if not isinstance(value, bool):
             raise refuse("true or false")
         return value
@@ -269,6 +277,7 @@ def _policies(config: str, value: object) -> Policies:
                 )
         if not inputs:
             raise wrong(f'"{config}": policy "{name}" names no column')
+        check_inputs(name, inputs)
         found[name] = dict(inputs)
     return found
 
@@ -300,7 +309,9 @@ def save(run: Run, config: str) -> None:
     tables = tables if len(tables) > 1 else []
     for name, inputs in run.policies.items():
         tables.append(f"\n[policies.{_key(name)}]")
-        tables += [f"{key} = {_toml(column)}" for key, column in inputs.items()]
+        for key, written in inputs.items():
+            value = _from(path.parent, written) if key == "onnx" else written
+            tables.append(f"{key} = {_toml(value)}")
     if run.truth and not isinstance(run.truth, str):
         tables.append("\n[truth]")
         tables += [f"{_key(name)} = {_toml(value)}" for name, value in run.truth.items()]

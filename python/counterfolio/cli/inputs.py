@@ -14,7 +14,8 @@ import polars as pl
 
 import counterfolio as cf
 from counterfolio import estimators as registry
-from counterfolio.cli.candidates import as_columns, escape
+from counterfolio.cli import output
+from counterfolio.cli.candidates import as_columns, columns_of, escape, knows_every_action
 from counterfolio.cli.config import COLUMNS, RANGES, is_given
 from counterfolio.cli.failure import wrong
 from counterfolio.dense import check_dense
@@ -24,7 +25,7 @@ from counterfolio.reading import Source, find
 from counterfolio.text import plural, suggest
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Mapping
     from contextlib import AbstractContextManager
 
     from counterfolio.cli.config import Run
@@ -57,6 +58,8 @@ UNCERTAINTY = (
 LARGE = 50_000_000
 #: Columns that a message lists.
 LISTED = 20
+#: Folds of episodes that models are cross-fitted by.
+DEFAULT_FOLDS = 5
 
 
 def find_log(run: Run) -> Source:
@@ -144,6 +147,8 @@ def open_log(run: Run, *, every_column: bool) -> tuple[cf.LoggedData, Run]:
         return log, run
     run = _filled(run)
     frame = _read(run, source, every_column=every_column)
+    if run.fit and run.propensity == "propensity" and "propensity" not in frame.columns:
+        run = replace(run, propensity=None, no_propensity=True)
     roles: dict[str, Any] = {name: getattr(run, name) for name in NAMING}
     roles["state"] = run.state or None
     roles["actions"] = _action_labels(run, frame)
@@ -166,9 +171,12 @@ def _read(run: Run, source: Source, *, every_column: bool) -> pl.DataFrame:
     named += [("state", name) for name in run.state]
 
     def choose(names: list[str]) -> Collection[str]:
+        if run.fit and "propensity" not in names:  # it is estimated
+            named[:] = [x for x in named if x != ("propensity", "propensity")]
         _check_columns(run, names, named)
         used = {column for _, column in named}
-        used.update(column for inputs in run.policies.values() for column in inputs.values())
+        for inputs in run.policies.values():
+            used.update(columns_of(inputs).values())
         return names if every_column else used
 
     with _reading(source):
@@ -198,13 +206,13 @@ def _check_columns(run: Run, names: list[str], named: list[tuple[str, str]]) -> 
             + ", ".join(f"--{name}" for name in missing)
         )
         if "propensity" in missing:
-            text += " (or pass --no-propensity)"
+            text += " (or pass --no-propensity, with --fit to estimate them)"
         near = [(n, suggest(n, names)) for n in missing]
         hints = [said for _, said in near if said.startswith("did you mean")]
         raise wrong(f"{text}; {' '.join(hints) or f'the log has {shown}'}")
     asked = [(f"--{name.replace('_', '-')}", column) for name, column in named]
     for policy, inputs in run.policies.items():
-        asked += [(f'policy "{policy}"', column) for column in inputs.values()]
+        asked += [(f'policy "{policy}"', column) for column in columns_of(inputs).values()]
     asked += [("--segment", name) for name in run.segment]
     asked += [] if run.time is None else [("--time", run.time)]
     for where, column in asked:
@@ -294,7 +302,10 @@ def estimate(run: Run, *, every_column: bool) -> tuple[cf.Evaluation, Run]:
         for name in ("gamma", *UNCERTAINTY, "num_threads")
         if is_given(getattr(run, name))
     }
+    policies: Mapping[str, cf.PolicyColumns]
     policies = {name: as_columns(inputs) for name, inputs in run.policies.items()}
+    if run.fit:
+        policies = _prepare(run, log, policies, names)
     evaluation = cf.evaluate(log, policies, names, **arguments)
     used = {name: evaluation.settings[name] for name in ("gamma", *UNCERTAINTY)}
     # What was not used stays as it was given, and what nobody named is left unsaid.
@@ -302,26 +313,59 @@ def estimate(run: Run, *, every_column: bool) -> tuple[cf.Evaluation, Run]:
     return evaluation, replace(run, estimators=evaluation.estimators, **used)
 
 
+def _prepare(
+    run: Run,
+    log: cf.LoggedData,
+    policies: Mapping[str, cf.PolicyColumns],
+    names: list[str] | None,
+) -> cf.Prepared:
+    """Fit what the estimators need and the log and policies lack, and say what was fitted."""
+    features = run.features or "auto"
+    prepared = cf.prepare(
+        log,
+        policies,
+        names,
+        gamma=1.0 if run.gamma is None else run.gamma,
+        cross_fit=DEFAULT_FOLDS if run.cross_fit is None else run.cross_fit or None,
+        seed=run.seed or 0,
+        q_model=cf.models.LinearQ(features=features),
+        propensity_model=cf.models.PropensityModel(features=features),
+        num_threads=run.num_threads,
+    )
+    output.note(repr(prepared))
+    return prepared
+
+
 def _estimators(run: Run) -> list[str] | None:
     """Name the estimators, and raise where an input of theirs is missing."""
 
     def lack(inputs: dict[str, str], needs: Collection[str]) -> list[str]:
         has = set(inputs)
-        has |= {"prob"} if "action_probs" in has else set()
+        has |= {"prob"} if knows_every_action(inputs) else set()
         has |= {"q", "v"} if "q_values" in has else set()
+        has |= {"q", "v"} if run.fit and knows_every_action(inputs) else set()
         return [key for key in needs if key not in has]
 
     bare = not any(lack(i, ["v"]) for i in run.policies.values())
     weightless = any(lack(i, ["prob"]) for i in run.policies.values())
     names = registry.resolve(run.estimators) if run.estimators else None
+    for name in ("features", "cross_fit"):
+        if getattr(run, name) is not None and not run.fit:
+            raise wrong(f"--{name.replace('_', '-')} is for models; add --fit")
+    if run.fit:
+        if not run.state:
+            raise wrong("--fit needs the state; name its columns with --state")
+        if names is None:
+            modelled = all(not lack(i, ["q", "v"]) for i in run.policies.values())
+            names = [*registry.WEIGHTED_DEFAULT, *(registry.MODEL_DEFAULT if modelled else ())]
     if names is None and bare and (run.no_propensity or weightless):
         return ["dm"]
     for name in names or registry.WEIGHTED_DEFAULT:
         needs = registry.REGISTRY[name]["needs"]
-        if run.no_propensity and "prob" in needs:
+        if run.no_propensity and "prob" in needs and not run.fit:
             raise wrong(
-                f'"{name}" needs propensities; name their column with --propensity, or use the '
-                "direct method: --estimators dm, with v for each policy"
+                f'"{name}" needs propensities; name their column with --propensity, estimate them '
+                "with --fit, or use the direct method: --estimators dm, with v for each policy"
             )
         for policy, inputs in run.policies.items():
             if missing := lack(inputs, needs):

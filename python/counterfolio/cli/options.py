@@ -5,9 +5,10 @@ from typing import Annotated, Any
 
 import typer
 
-COLUMNS, POLICIES, ESTIMATION, UNCERTAINTY, RANKING, OUTPUT, RUN = (
+COLUMNS, POLICIES, MODELS, ESTIMATION, UNCERTAINTY, RANKING, OUTPUT, RUN = (
     "Columns of the log",
     "Policies",
+    "Models",
     "Estimation",
     "Uncertainty",
     "Ranking",
@@ -105,7 +106,7 @@ Propensity = Annotated[
     ),
 ]
 NoPropensity = Annotated[
-    bool, _flag("no-propensity", COLUMNS, "The log has none; only dm can be used.")
+    bool, _flag("no-propensity", COLUMNS, "The log has none; use dm, or --fit.")
 ]
 ActionProbs = Annotated[
     Text,
@@ -165,8 +166,37 @@ Policy = Annotated[
         POLICIES,
         "NAME=COLUMN",
         "A candidate and the column of its probability of the logged action; with a model "
-        "NAME=COLUMN,q=COLUMN,v=COLUMN; for dm alone NAME=v=COLUMN. Repeat it for each. "
+        "NAME=COLUMN,q=COLUMN,v=COLUMN; for dm alone NAME=v=COLUMN. NAME=action=COLUMN: what it "
+        "would do; NAME=onnx=FILE,head=softmax,parameter=1: a model. Repeat it for each. "
         "\\= and \\, stand for = and , within a name.",
+    ),
+]
+Fit = Annotated[
+    bool,
+    _flag(
+        "fit",
+        MODELS,
+        "Fit what is lacking, from --state: propensities, and q and v of candidates given as "
+        "action=, action_probs= or onnx=.",
+    ),
+]
+Features = Annotated[
+    Text,
+    _option(
+        "features",
+        MODELS,
+        "NAME",
+        "Of the state: auto (default), one_hot, linear, polynomial, fourier.",
+    ),
+]
+CrossFit = Annotated[
+    int | None,
+    _option(
+        "cross-fit",
+        MODELS,
+        "FOLDS",
+        "Folds of episodes; 0: every model learns from all rows. Default: 5.",
+        parser=_whole,
     ),
 ]
 Segment = Annotated[

@@ -24,6 +24,7 @@ EXAMPLES = {
         "counterfolio evaluate log.parquet --policy new=p_new,q=q_new,v=v_new",
         "counterfolio evaluate log.csv --config run.toml --format csv",
         "counterfolio evaluate log.parquet --policy new=v=v_new --no-propensity",
+        "counterfolio evaluate log.parquet --policy new=action=a_new --state age --fit",
         "counterfolio evaluate --config run.toml --gamma 0.9 --save saved.parquet",
     ),
     "rank": (
