@@ -7,6 +7,7 @@ import counterfolio as cf
 import numpy as np
 import polars as pl
 import pytest
+from sklearn.linear_model import Ridge
 
 DOCS = Path(__file__).parents[1] / "docs" / "errors.md"
 
@@ -55,7 +56,19 @@ def resampled(prob, n_resamples, **options) -> cf.Evaluation:
     return evaluate(prob, interval="bootstrap", **given, **options)
 
 
+def modelled(model) -> cf.Evaluation:
+    """The direct method by a model that is fitted on the log."""
+    rng = np.random.default_rng(4)
+    columns = {"x": rng.normal(size=400), "action": rng.integers(2, size=400)}
+    columns["reward"] = columns["x"] * columns["action"] + rng.normal(size=400)
+    log = cf.LoggedData.from_frame(columns, state="x", propensity=None)
+    policies = {"new": np.tile([0.2, 0.8], (400, 1))}
+    return cf.evaluate(log, cf.prepare(log, policies, ["dm"], q_model=model))
+
+
 CASES = {
+    "with the error of the fitted model": lambda: modelled(cf.models.LinearQ("linear")),
+    "it has no error of the fitted model": lambda: modelled(cf.models.FittedQ(Ridge())),
     "undefined: every importance weight is 0": lambda: evaluate(
         [0.5, 0.0] * 100, steps=2, estimators=["tis", "snpdis"]
     ),

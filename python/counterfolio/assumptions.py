@@ -40,8 +40,8 @@ def assumptions(evaluation: Evaluation) -> list[str]:
         )
     if s["conditions_on"]:
         listed.append(
-            "The Q-model (q and v) is taken as given: no interval knows how wrong it is. dm "
-            "believes it; dr and sndr correct it by the logged rewards."
+            f"The Q-model (q and v){_fitted(s.get('models') or [])} is taken as given: no interval "
+            "knows how wrong it is. dm believes it; dr and sndr correct it by the logged rewards."
         )
     return listed
 
@@ -52,6 +52,20 @@ def _estimated(model: Mapping[str, Any] | None) -> str:
         f"Propensities were estimated, not logged{how}: no interval has their error in it, and "
         "they are right only if the state columns have all by which actions were chosen."
     )
+
+
+def _fitted(models: list[dict[str, Any]]) -> str:
+    """Say how Q was fitted, where it was fitted here."""
+    found = [m for m in models if m["model"] != "LinearRatio"]
+    if not found:
+        return ""
+    m = found[0]
+    folds = (
+        f"{m['cross_fit']}-fold cross-fitted: no row's q comes from a model that saw it"
+        if m["cross_fit"]
+        else "on all rows"
+    )
+    return f", fitted by {m['model']} (features: {m['features']}; {folds}),"
 
 
 def _independent(cluster: str | None) -> str:

@@ -43,6 +43,10 @@ if TYPE_CHECKING:
     ]
 
 
+#: By how much the error of a fitted model must widen dm's own to be told.
+MODEL_MATTERS = 1.25
+
+
 def evaluate(
     log: LoggedData,
     policies: Mapping[str, object],
@@ -219,6 +223,8 @@ def evaluate(
         accelerations=found["accelerations"].reshape(shape),
         _source=Evaluated(log, described, {name: prob for name, prob, _, _ in inputs}),
     )
+    if prepared is not None:
+        _doubt_models(found["note"], found["standard_error"], prepared, list(named), names)
     ends = _ends(evaluation, found, inputs, options)
     estimates = _table(evaluation, found, ends)
     _refuse_undefined(estimates, list(named), [n for n in names if "prob" in needs[n]])
@@ -325,6 +331,31 @@ def _table(evaluation: Evaluation, found: Any, ends: Ends) -> pl.DataFrame:
             "note": pl.String,
         },
     )
+
+
+def _doubt_models(
+    notes: list[str | None],
+    errors: NDArray[np.float64],
+    prepared: Prepared,
+    policies: list[str],
+    names: list[str],
+) -> None:
+    """Note where the error of a fitted model, which no interval has, is larger than the rest."""
+    model = prepared.q_functions
+    if model is None or "dm" not in names:
+        return
+    for name, error in zip(model.table["policy"], model.table["standard_error"], strict=True):
+        row = policies.index(name) * len(names) + names.index("dm")
+        if error is None:
+            said = "do not lean on the interval: it has no error of the fitted model in it"
+        elif error > MODEL_MATTERS * errors[row]:
+            said = (
+                "do not lean on the interval: with the error of the fitted model the standard "
+                f"error is {error:.2g}"
+            )
+        else:
+            continue
+        notes[row] = "; ".join(filter(None, (notes[row], said)))
 
 
 def _check_prepared(prepared: Prepared, log: LoggedData, gamma: float) -> LoggedData:

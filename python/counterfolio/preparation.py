@@ -74,11 +74,7 @@ class Prepared(dict[str, PolicyColumns]):
     @property
     def settings(self) -> list[dict[str, Any]]:
         """How each model was fitted, for `evaluation.settings`."""
-        return [
-            model.settings | {"seconds": round(model.seconds, 3)}
-            for model in (self.q_functions, self.ratios)
-            if model is not None
-        ]
+        return [model.settings for model in (self.q_functions, self.ratios) if model is not None]
 
     @property
     def table(self) -> pl.DataFrame:

@@ -148,7 +148,10 @@ def settings(evaluation: Evaluation) -> list[tuple[str, str]]:
 
     def said(value: object) -> str:
         if isinstance(value, list):
-            return ", ".join(map(str, value))
+            return ", ".join(map(said, value)) or "none"
+        if isinstance(value, dict) and "step_joins" in value:  # of a fitted model
+            parts = (f"{key} {said(x)}" for key, x in value.items() if key != "model")
+            return f"{value['model']} ({', '.join(parts)})"
         if isinstance(value, dict):  # of the estimated propensities, which have a section
             return caption(value)
         return "none" if value is None else str(value)
