@@ -20,6 +20,7 @@ from counterfolio.models import (
     PropensityModel,
     QFunctions,
 )
+from counterfolio.models.behavior import Frequencies
 from counterfolio.policies import PolicyColumns, check_policies, describe
 from counterfolio.text import Column, html_table, suggest, text_table, wrap
 
@@ -173,7 +174,9 @@ def prepare(
     gamma
         Discount factor in (0, 1], the one that is evaluated with.
     cross_fit
-        Number of folds. None: every model learns from all rows.
+        Number of folds. None: every model learns from all rows. Propensities that are frequencies
+        of a table always do: those of the same rows balance exactly and lose nothing (Hirano,
+        Imbens & Ridder 2003), while without its own fold a rare action looks all but impossible.
     n_repeats
         How often folds are dealt anew; the median of the repeats is taken, of Q(s, a) for every
         action, of propensities and of ratios.
@@ -211,7 +214,7 @@ def prepare(
     how: dict[str, Any] = {"cross_fit": cross_fit, "n_repeats": n_repeats, "seed": seed}
     propensities, prepared_log = None, log
     if "prob" in inputs and log._propensity is None:
-        propensities = (propensity_model or PropensityModel()).fit(log, **how)
+        propensities = _propensities(propensity_model or PropensityModel(), log, how)
         prepared_log = log.with_propensity(propensities)
     how |= {"gamma": gamma, "num_threads": num_threads}
     q_functions = ratios = None
@@ -251,6 +254,16 @@ def prepare(
         needs=wanted,
         fitted=Fitted(propensities, q_functions, ratios),
     )
+
+
+def _propensities(model: Any, log: LoggedData, how: dict[str, Any]) -> Propensities:
+    """Estimate propensities; those of a table from all rows."""
+    found: Propensities = model.fit(log, **how)
+    if found.model != Frequencies.name or how["cross_fit"] is None:
+        return found
+    # Without a row's own fold what it did is at times unheard of, and its weight enormous.
+    found = model.fit(log, **(how | {"cross_fit": None, "n_repeats": 1}))
+    return found
 
 
 def _needs(needs: Sequence[str] | None) -> list[str]:
