@@ -42,6 +42,7 @@ bench: $(VENV)/.wheel-release $(VENV)/.group-test $(VENV)/.group-bench  ## time 
 	$(BIN)/pytest benches -m "" --benchmark-only
 	$(BIN)/python benches/test_basic.py
 	$(BIN)/python benches/test_bootstrap.py
+	$(BIN)/python benches/test_models.py
 
 instructions: $(VENV)/.ready  ## count the core's instructions and compare with those recorded
 	@command -v valgrind >/dev/null || apt-get install --yes --quiet valgrind >/dev/null

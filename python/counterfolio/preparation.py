@@ -262,8 +262,7 @@ def _propensities(model: Any, log: LoggedData, how: dict[str, Any]) -> Propensit
     if found.model != Frequencies.name or how["cross_fit"] is None:
         return found
     # Without a row's own fold what it did is at times unheard of, and its weight enormous.
-    found = model.fit(log, **(how | {"cross_fit": None, "n_repeats": 1}))
-    return found
+    return model.fit(log, **(how | {"cross_fit": None, "n_repeats": 1}))  # type: ignore[no-any-return]
 
 
 def _needs(needs: Sequence[str] | None) -> list[str]:

@@ -206,7 +206,7 @@ def _check_columns(run: Run, names: list[str], named: list[tuple[str, str]]) -> 
             + ", ".join(f"--{name}" for name in missing)
         )
         if "propensity" in missing:
-            text += " (or pass --no-propensity, with --fit to estimate them)"
+            text += " (or pass --no-propensity)"
         near = [(n, suggest(n, names)) for n in missing]
         hints = [said for _, said in near if said.startswith("did you mean")]
         raise wrong(f"{text}; {' '.join(hints) or f'the log has {shown}'}")
