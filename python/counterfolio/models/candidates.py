@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
 #: Actions drawn in each state for a policy over a continuum.
 N_DRAWS = 16
+#: Keeps the draws apart from those of a log that was made with the same seed: default_rng(0) and
+#: default_rng([0, 0]) are one stream.
+OWN_STREAM = 0x706F6C69
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,7 +75,8 @@ class Candidate:
         states, n = self._log.states.take(rows), rows.stop - rows.start
         if isinstance(self._policy, DeterministicAction):
             return [np.asarray(self._policy.mean(states), dtype=np.float64).reshape(n, -1)]
-        generators = (np.random.default_rng([seed, rows.start, i]) for i in range(N_DRAWS))
+        keys = ([seed, rows.start, i, OWN_STREAM] for i in range(N_DRAWS))
+        generators = map(np.random.default_rng, keys)
         drawn = (self._policy.sample(states, rng) for rng in generators)
         return [np.asarray(a, dtype=np.float64).reshape(n, -1) for a in drawn]
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from counterfolio import _core
 from counterfolio.models.equation import Equation
-from counterfolio.models.features import StateCodes, choose
+from counterfolio.models.features import MOST_STATES, StateCodes, choose
 from counterfolio.models.linear import (
     Basis,
     Crossed,
@@ -66,7 +66,9 @@ class Space:
     @classmethod
     def of(cls, t: Transitions, features: Any, n_actions: int | None, seed: int) -> Space:
         """Choose and fit the features of a log."""
-        codes = StateCodes.of(t.log.states) if features == "auto" and t.discrete else None
+        codes = None
+        if features == "auto" and t.discrete:
+            codes = StateCodes.at_most(t.log.states, MOST_STATES)
         if codes is not None and t.by_step:
             codes = codes.crossed(t.step)
         chosen = "polynomial" if features == "auto" and not t.discrete else features

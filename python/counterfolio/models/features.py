@@ -168,10 +168,10 @@ class Design:
         out: NDArray[np.float64] = np.eye(len(levels))[which]
         return out
 
-    def sample(self) -> NDArray[np.float64]:
-        """Take at most `FITTED_ROWS` rows, evenly spaced."""
-        rows = np.unique(np.linspace(0, len(self) - 1, min(len(self), FITTED_ROWS)).astype(np.intp))
-        return self.take(rows)
+    def sample(self) -> NDArray[np.intp]:
+        """Choose at most `FITTED_ROWS` rows, evenly spaced, for transformers to be fitted on."""
+        count = min(len(self), FITTED_ROWS)
+        return np.unique(np.linspace(0, len(self) - 1, count).astype(np.intp))
 
 
 @dataclass(frozen=True)
@@ -299,6 +299,13 @@ class StateCodes:
     @classmethod
     def of(cls, states: States) -> StateCodes:
         """Give a number to each different row of the state columns."""
+        found = cls.at_most(states, len(states))
+        assert found is not None
+        return found
+
+    @classmethod
+    def at_most(cls, states: States, most: int) -> StateCodes | None:
+        """Give numbers to the states; None as soon as there are more than `most`."""
         states.check()
         codes = np.zeros(len(states), dtype=np.int64)
         for column in states.columns:
@@ -311,6 +318,8 @@ class StateCodes:
             for part in parts:
                 _, of = np.unique(part, return_inverse=True)
                 _, codes = np.unique(codes * (int(of.max()) + 1) + of, return_inverse=True)
+                if int(codes.max()) >= most:
+                    return None
         return cls(codes.astype(np.int64), int(codes.max()) + 1)
 
     def crossed(self, step: NDArray[np.int64]) -> StateCodes:

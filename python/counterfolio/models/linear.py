@@ -63,7 +63,7 @@ class Basis:
     @classmethod
     def fit(cls, t: Transitions, features: Any, seed: int, *, joint: bool) -> Basis:
         """Fit features of the state, or jointly of state and action."""
-        rows = np.unique(np.linspace(0, t.log.n_rows - 1, 100_000).astype(np.intp))
+        rows = t.design.sample()
         sample = t.design.take(rows)
         if joint:
             sample = np.concatenate([sample, logged_actions(t.log, rows)], axis=1)
