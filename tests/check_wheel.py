@@ -54,7 +54,7 @@ def check(wheel: Path, examples: list[tuple[str, str]], folder: Path) -> None:
     print(bare.stderr, end="", flush=True)
     if bare.returncode != 2 or bare.stderr.count("\n") != 1 or "[cli]" not in bare.stderr:
         sys.exit("check-wheel: it should have named the extra in one line, with status 2")
-    run(*pip, "install", f"{wheel}[cli,report]")
+    run(*pip, "install", f"{wheel}[cli,report,models]")
     print("\nWith the extras the README's examples print:", flush=True)
     run_python(*(text for kind, text in examples if kind == "python"))
     for line in (line for kind, text in examples if kind == "sh" for line in text.splitlines()):
