@@ -43,10 +43,6 @@ if TYPE_CHECKING:
     ]
 
 
-#: By how much the error of a fitted model must widen dm's own to be told.
-MODEL_MATTERS = 1.25
-
-
 def evaluate(
     log: LoggedData,
     policies: Mapping[str, object],
@@ -146,7 +142,7 @@ def evaluate(
     check_log(log, "evaluate")
     prepared = policies if isinstance(policies, Prepared) else None
     if prepared is not None:
-        log = _check_prepared(prepared, log, gamma)
+        log = prepared.log_for(log, gamma)
         estimators = estimators or prepared.estimators or None
     if not is_number(gamma) or not 0 < gamma <= 1:
         text = f"gamma must be in (0, 1], not {gamma!r}"
@@ -223,8 +219,11 @@ def evaluate(
         accelerations=found["accelerations"].reshape(shape),
         _source=Evaluated(log, described, {name: prob for name, prob, _, _ in inputs}),
     )
-    if prepared is not None:
-        _doubt_models(found["note"], found["standard_error"], prepared, list(named), names)
+    if prepared is not None and "dm" in names:
+        for p, name in enumerate(named):
+            row = p * len(names) + names.index("dm")
+            doubt = prepared.doubt(name, found["standard_error"][row])
+            found["note"][row] = "; ".join(filter(None, (found["note"][row], doubt))) or None
     ends = _ends(evaluation, found, inputs, options)
     estimates = _table(evaluation, found, ends)
     _refuse_undefined(estimates, list(named), [n for n in names if "prob" in needs[n]])
@@ -331,48 +330,6 @@ def _table(evaluation: Evaluation, found: Any, ends: Ends) -> pl.DataFrame:
             "note": pl.String,
         },
     )
-
-
-def _doubt_models(
-    notes: list[str | None],
-    errors: NDArray[np.float64],
-    prepared: Prepared,
-    policies: list[str],
-    names: list[str],
-) -> None:
-    """Note where the error of a fitted model, which no interval has, is larger than the rest."""
-    model = prepared.q_functions
-    if model is None or "dm" not in names:
-        return
-    for name, error in zip(model.table["policy"], model.table["standard_error"], strict=True):
-        row = policies.index(name) * len(names) + names.index("dm")
-        if error is None:
-            said = "do not lean on the interval: it has no error of the fitted model in it"
-        elif error > MODEL_MATTERS * errors[row]:
-            said = (
-                "do not lean on the interval: with the error of the fitted model the standard "
-                f"error is {error:.2g}"
-            )
-        else:
-            continue
-        notes[row] = "; ".join(filter(None, (notes[row], said)))
-
-
-def _check_prepared(prepared: Prepared, log: LoggedData, gamma: float) -> LoggedData:
-    """Take the log that goes with prepared policies."""
-    if log is not prepared.source and log is not prepared.log:
-        text = (
-            "these policies were prepared for another log: their arrays belong to its rows; call "
-            "prepare for this one"
-        )
-        raise InvalidArgumentError(text)
-    if gamma != prepared.gamma:
-        text = (
-            f"prepared for gamma {prepared.gamma:g}, but evaluated at {gamma:g}: Q and ratios "
-            "depend on it; pass the same gamma to both"
-        )
-        raise InvalidArgumentError(text)
-    return prepared.log
 
 
 def _choose(

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
     from counterfolio.log import LoggedData
 
+#: By how much the error of a fitted model must widen dm's own to be told.
+MODEL_MATTERS = 1.25
 #: What may be asked for beside estimators by name.
 INPUTS = ("propensity", "q", "v", "state_ratio", "state_action_ratio")
 
@@ -108,6 +110,49 @@ class Prepared(dict[str, PolicyColumns]):
         models = (self.propensities, self.q_functions, self.ratios)
         found = [note for model in models if model is not None for note in model.notes]
         return list(dict.fromkeys(found))
+
+    def log_for(self, log: LoggedData, gamma: float) -> LoggedData:
+        """Take the log that goes with these policies.
+
+        Raises
+        ------
+        InvalidArgumentError
+            If they were prepared for another log, or another gamma.
+        """
+        if log is not self.source and log is not self.log:
+            text = (
+                "these policies were prepared for another log: their arrays belong to its rows; "
+                "call prepare for this one"
+            )
+            raise InvalidArgumentError(text)
+        if gamma != self.gamma:
+            text = (
+                f"prepared for gamma {self.gamma:g}, but evaluated at {gamma:g}: Q and ratios "
+                "depend on it; pass the same gamma to both"
+            )
+            raise InvalidArgumentError(text)
+        return self.log
+
+    def doubt(self, policy: str, error: float) -> str | None:
+        """Say that the error of a fitted model, which dm's interval has not, is no small thing.
+
+        Parameters
+        ----------
+        error
+            Standard error of `dm` with the model as given.
+        """
+        model = self.q_functions
+        if model is None or policy not in model.policies:
+            return None
+        own = model.table["standard_error"][model.policies.index(policy)]
+        if own is None:
+            return "do not lean on the interval: it has no error of the fitted model in it"
+        if own <= MODEL_MATTERS * error:
+            return None
+        return (
+            "do not lean on the interval: with the error of the fitted model the standard error is "
+            f"{own:.2g}"
+        )
 
     def _columns(self) -> list[Column]:
         t = self.table
