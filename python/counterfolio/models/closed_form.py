@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from counterfolio import _core
+from counterfolio.exceptions import InvalidArgumentError
 from counterfolio.models.equation import Equation
 from counterfolio.models.features import MOST_STATES, StateCodes, choose
 from counterfolio.models.linear import (
@@ -75,6 +76,13 @@ class Space:
         if chosen == "auto":
             chosen = choose(features, codes, n_actions, t.design)
         if isinstance(chosen, str) and chosen == "one_hot":
+            if not t.discrete:
+                text = (
+                    'features="one_hot" is a table of states and actions, and actions are a '
+                    'continuum here; pass features="polynomial", "linear", "fourier" or a '
+                    "transformer"
+                )
+                raise InvalidArgumentError(text)
             return cls(t, "one_hot", n_actions, state_codes(t), None)
         basis = Basis.fit(t, chosen, seed, joint=not t.discrete)
         return cls(t, basis.map.name, n_actions, None, basis)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
+from counterfolio.log import check_log
 from counterfolio.models import closed_form
 from counterfolio.models.candidates import Candidate, take
 from counterfolio.models.folds import check_folds
@@ -47,6 +48,11 @@ class Linear:
         """Q of one action of a continuum in each row."""
         return self.fit.q.at(policy, rows, actions)
 
+    @property
+    def has_coefficients(self) -> bool:
+        """Whether it is linear in features, and no table."""
+        return self.space.basis is not None
+
     def covariance(self, policy: int, differences: Floats) -> Floats:
         """Take the covariance of a policy's coefficients."""
         return closed_form.covariance(self.space, self.candidates[policy], self.how, differences)
@@ -71,6 +77,7 @@ class Plan:
         InvalidArgumentError
             If a number is out of its range.
         """
+        check_log(log, "fit")
         t = Transitions.of(log, self.gamma, self.horizon, step=self.step)
         n_folds = check_folds(log, self.cross_fit, self.n_repeats, self.seed)
         return [t.dealt(n_folds, self.seed, repeat) for repeat in range(self.n_repeats)]

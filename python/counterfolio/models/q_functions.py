@@ -91,7 +91,8 @@ class QFunctions:
             If the fit is not linear in features (a table, a regressor) or was cross-fitted.
         """
         fit = self._fits[0]
-        if len(self._fits) > 1 or self._t[0].n_folds > 1 or not hasattr(fit, "covariance"):
+        is_linear = getattr(fit, "has_coefficients", False)
+        if len(self._fits) > 1 or self._t[0].n_folds > 1 or not is_linear:
             text = (
                 "coefficients have a covariance where one linear fit was made on the whole log: "
                 "LinearQ with features that are not one-hot, cross_fit=None and n_repeats=1"

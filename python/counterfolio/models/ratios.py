@@ -16,6 +16,7 @@ import polars as pl
 
 from counterfolio.arguments import one_of
 from counterfolio.exceptions import InvalidArgumentError, InvalidLogError
+from counterfolio.log import check_log
 from counterfolio.models import closed_form
 from counterfolio.models.candidates import importance_ratios, take
 from counterfolio.models.features import check_features
@@ -166,6 +167,7 @@ class LinearRatio:
         check_features(self.features)
         check_ridge(self.ridge)
         one_of("method", self.method, METHODS)
+        check_log(log, "fit")
         kinds = (of,) if isinstance(of, str) else tuple(of)
         for kind in kinds:
             one_of("ratio", kind, OF)
@@ -248,5 +250,5 @@ def _describe(t: Transitions, policy: str, kind: str, raw: Floats, rho: Floats) 
         "effective_rows": mass**2 / squares if squares > 0 else 0.0,
         "max_share": float(weighted.max() / mass) if mass > 0 else None,
         "clipped": float((raw < 0).mean()),
-        "clipped_mass": -negative / mass if mass > 0 else None,
+        "clipped_mass": abs(negative) / mass if mass > 0 else None,
     }

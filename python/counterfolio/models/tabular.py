@@ -284,7 +284,6 @@ def policy_tables(
     -------
     (n_policies, n_states, n_actions), and of each policy whether it varies within a state.
     """
-    len(candidates) * n_actions
     shape = (len(candidates), codes.n_states, n_actions)
     tables, varies = np.empty(shape), [False] * len(candidates)
     n = np.bincount(codes.codes)[:, None]
