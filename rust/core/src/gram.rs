@@ -113,14 +113,7 @@ struct Space {
 }
 
 impl Space {
-    fn gather(
-        &mut self,
-        x: Rows,
-        y: Rows,
-        p: Rows,
-        rows: &[u32],
-        columns: std::ops::Range<usize>,
-    ) {
+    fn gather(&mut self, x: Rows, y: Rows, p: Rows, rows: &[u32], columns: std::ops::Range<usize>) {
         self.pairs.clear();
         self.pairs
             .extend(columns.map(|column| (column / p.width, column % p.width)));
@@ -219,7 +212,14 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn sums(x: Rows, y: Rows, p: Rows, groups: &[u32], n_groups: usize, threads: usize) -> Vec<f64> {
+    fn sums(
+        x: Rows,
+        y: Rows,
+        p: Rows,
+        groups: &[u32],
+        n_groups: usize,
+        threads: usize,
+    ) -> Vec<f64> {
         let (cancel, done) = (AtomicBool::new(false), AtomicUsize::new(0));
         let work = Work {
             threads,
