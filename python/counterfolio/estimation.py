@@ -151,6 +151,8 @@ def evaluate(
     named = check_policies(policies)
     described = {name: describe(name, policy, log) for name, policy in named.items()}
     names = _choose(estimators, log, described)
+    if prepared is not None:
+        prepared.check_estimators(names)
     needs = {name: registry.REGISTRY[name]["needs"] for name in names}
     if log._propensity is None and (weighted := [n for n in names if "prob" in needs[n]]):
         text = (

@@ -29,6 +29,10 @@ if TYPE_CHECKING:
 
     from counterfolio.log import LoggedData
 
+_FOR_DM_ALONE = (
+    'horizon="continue" is for dm alone, not for {}: other estimators add up logged rewards, which '
+    'end where episodes were cut off; take dm, or horizon="logged"'
+)
 #: By how much the error of a fitted model must widen dm's own to be told.
 MODEL_MATTERS = 1.25
 #: What may be asked for beside estimators by name.
@@ -132,6 +136,19 @@ class Prepared(dict[str, PolicyColumns]):
             )
             raise InvalidArgumentError(text)
         return self.log
+
+    def check_estimators(self, names: Sequence[str]) -> None:
+        """Raise where Q goes on past the logged steps and an estimator adds up logged rewards.
+
+        Raises
+        ------
+        InvalidArgumentError
+            If an estimator that needs q is among them.
+        """
+        model = self.q_functions
+        wrong = [name for name in names if "q" in registry.REGISTRY[name]["needs"]]
+        if model is not None and model.settings["horizon"] == "continue" and wrong:
+            raise InvalidArgumentError(_FOR_DM_ALONE.format(wrong[0]))
 
     def doubt(self, policy: str, error: float) -> str | None:
         """Say that the error of a fitted model, which dm's interval has not, is no small thing.
@@ -267,11 +284,8 @@ def prepare(
     if lacking:
         model = q_model or LinearQ()
         if model.horizon == "continue" and "q" in inputs:
-            text = (
-                'horizon="continue" is for dm alone: other estimators add up logged rewards, which '
-                'end where episodes were cut off; pass needs=["dm"], or horizon="logged"'
-            )
-            raise InvalidArgumentError(text)
+            wrong = next(name for name in wanted if "q" in _inputs([name]))
+            raise InvalidArgumentError(_FOR_DM_ALONE.format(wrong))
         q_functions = model.fit(prepared_log, lacking, **how)
     kinds = [kind for kind in ("state", "state_action") if f"{kind}_ratio" in inputs]
     if kinds:
