@@ -7,6 +7,7 @@ actions of shape (n, d) or (n,): a function, an `Onnx` model, the `predict` of a
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -23,9 +24,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-class ContinuousHead:
+class ContinuousHead(ABC):
     """A policy over vectors of numbers, made from its `density`."""
 
+    @abstractmethod
     def density(self, states: Any, actions: Any) -> NDArray[np.float64]:
         """Return the joint density pi(a|s) of each row's action.
 
@@ -45,7 +47,6 @@ class ContinuousHead:
         InvalidPolicyError
             If actions or what the base returns have another shape, or a value is not finite.
         """
-        raise NotImplementedError
 
     def prob(self, states: Any, actions: Any) -> NDArray[np.float64]:
         """Return the joint density of each row's action, which is what a log of them needs."""

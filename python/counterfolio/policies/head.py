@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,12 +18,13 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-class Head:
+class Head(ABC):
     """A policy over finitely many actions, made from its `action_probs`."""
 
     #: Labels in column order; None means 0 to K - 1.
     actions: Any
 
+    @abstractmethod
     def action_probs(self, states: Any) -> NDArray[np.float64]:
         """Return pi(.|s) for each row.
 
@@ -40,7 +42,6 @@ class Head:
         InvalidPolicyError
             If what the policy is made from answers with anything but one number for each action.
         """
-        raise NotImplementedError
 
     def prob(self, states: Any, actions: Any) -> NDArray[np.float64]:
         """Return pi(a|s) of each row's action.
