@@ -172,7 +172,7 @@ def state_mwl(x, rho, rows, ridge):
     return np.linalg.solve(total.T, x[rows.first].sum(axis=0))
 
 
-#: alpha_zeta, alpha_nu, alpha_R of Yang et al. 2020, table 1, without its normalisation and
+#: alpha_zeta, alpha_nu, alpha_R of Yang et al. 2020, without its normalisation and
 #: positivity constraints.
 DICE = {
     "dual_dice": (1.0, 0.0, 0.0),

@@ -86,7 +86,7 @@ class Transitions:
             column says how episodes end, wherever one has several steps.
         """
         check_horizon(horizon, gamma)
-        if step not in (None, True, False):
+        if type(step) not in (bool, type(None)):
             text = f"step must be True, False or None, not {step!r}"
             raise InvalidArgumentError(text)
         found = cls(log, float(gamma), horizon, False, np.zeros(log.n_rows, dtype=np.int64), 1)
