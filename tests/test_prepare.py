@@ -231,6 +231,13 @@ def test_wrong_arguments(options, said):
         cf.prepare(log, {"new": dense(columns)}, **{"needs": ["dr"], **options})
 
 
+def test_no_estimators_are_none():
+    log, columns = log_of()
+    prepared = cf.prepare(log, {"new": dense(columns)}, ["dm"])
+    with pytest.raises(cf.InvalidArgumentError, match="no estimators"):
+        cf.evaluate(log, prepared, [])
+
+
 def test_what_goes_with_another_log_or_gamma():
     log, columns = log_of()
     prepared = cf.prepare(log, {"new": dense(columns)}, ["dr"], gamma=GAMMA)

@@ -143,7 +143,8 @@ def evaluate(
     prepared = policies if isinstance(policies, Prepared) else None
     if prepared is not None:
         log = prepared.log_for(log, gamma)
-        estimators = estimators or prepared.estimators or None
+        if estimators is None:
+            estimators = prepared.estimators or None
     if not is_number(gamma) or not 0 < gamma <= 1:
         text = f"gamma must be in (0, 1], not {gamma!r}"
         raise InvalidArgumentError(text)
