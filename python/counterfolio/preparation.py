@@ -354,9 +354,9 @@ def _inputs(needs: list[str]) -> set[str]:
 def _lacks(policy: object, inputs: set[str]) -> bool:
     """Whether q or v is needed that a policy does not bring."""
     wanted = inputs & {"q", "v"}
-    if not isinstance(policy, PolicyColumns) or policy.q_values is not None:
-        return bool(wanted) and not isinstance(policy, PolicyColumns)
-    return any(getattr(policy, key) is None for key in wanted)
+    if not isinstance(policy, PolicyColumns):
+        return bool(wanted)
+    return policy.q_values is None and any(getattr(policy, key) is None for key in wanted)
 
 
 def _bare(policy: object) -> PolicyColumns:

@@ -67,14 +67,13 @@ class Space:
     @classmethod
     def of(cls, t: Transitions, features: Any, n_actions: int | None, seed: int) -> Space:
         """Choose and fit the features of a log."""
-        codes = None
-        if features == "auto" and t.discrete:
-            codes = StateCodes.at_most(t.log.states, MOST_STATES)
-        if codes is not None and t.by_step:
-            codes = codes.crossed(t.step)
-        chosen = "polynomial" if features == "auto" and not t.discrete else features
-        if chosen == "auto":
-            chosen = choose(features, codes, n_actions, t.design)
+        codes, chosen = None, features
+        if isinstance(features, str) and features == "auto":
+            if t.discrete:
+                codes = StateCodes.at_most(t.log.states, MOST_STATES)
+            if codes is not None and t.by_step:
+                codes = codes.crossed(t.step)
+            chosen = choose(codes, n_actions, t.design) if t.discrete else "polynomial"
         if isinstance(chosen, str) and chosen == "one_hot":
             if not t.discrete:
                 text = (
@@ -83,7 +82,7 @@ class Space:
                     "transformer"
                 )
                 raise InvalidArgumentError(text)
-            return cls(t, "one_hot", n_actions, state_codes(t), None)
+            return cls(t, "one_hot", n_actions, codes or state_codes(t), None)
         basis = Basis.fit(t, chosen, seed, joint=not t.discrete)
         return cls(t, basis.map.name, n_actions, None, basis)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -69,10 +70,8 @@ def name_of(features: object) -> str:
     return getattr(features, "__name__", type(features).__name__)
 
 
-def choose(features: Any, codes: StateCodes | None, n_actions: int | None, design: Design) -> Any:
+def choose(codes: StateCodes | None, n_actions: int | None, design: Design) -> str:
     """Say which features "auto" means for a log."""
-    if features != "auto":
-        return features
     if codes is not None and n_actions is not None and codes.n_states <= MOST_STATES:
         rows = len(codes.codes)
         named = design.is_one_label and rows >= ROWS_PER_CELL * codes.n_states
@@ -272,8 +271,6 @@ def _named(name: str, sample: NDArray[np.float64], seed: int) -> Callable[[Any],
 
 def _fitted(transformer: Any, sample: NDArray[np.float64]) -> Callable[[Any], Any]:
     if hasattr(transformer, "fit"):
-        import copy
-
         transformer = copy.deepcopy(transformer)
         transformer.fit(sample)
     function = _as_function(transformer)

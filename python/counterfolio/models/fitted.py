@@ -176,7 +176,7 @@ def fit(
         ahead = _Ahead(inputs, candidate)
         models.append([])
         for fold in range(t.n_folds):
-            train = t.used & ((t.fold != fold) | (t.n_folds == 1))
+            train = t.training(fold)
 
             def fresh() -> Any:
                 return clone(regressor)
@@ -196,7 +196,7 @@ def _by_step(t: Transitions) -> bool:
     """Whether every step has rows enough for a regressor of its own."""
     if not t.by_step:
         return False
-    train = [t.used & ((t.fold != fold) | (t.n_folds == 1)) for fold in range(t.n_folds)]
+    train = map(t.training, range(t.n_folds))
     return all(
         np.bincount(t.step[rows], minlength=t.longest).min() >= ROWS_PER_STEP for rows in train
     )

@@ -173,7 +173,7 @@ class PropensityModel:
             design = Design(log.states)
             numbers, names = _numbers(design)
             if features == "auto":
-                features = "linear" if table is None else choose("auto", table, width, design)
+                features = "linear" if table is None else choose(table, width, design)
         learner: Frequencies | Classified
         if table is not None and features == "one_hot":
             learner = Frequencies(table, codes, width)
@@ -218,7 +218,7 @@ class PropensityModel:
         numbers, _ = _numbers(design)
         features, model = self.features, self.regressor
         if features == "auto":
-            features = "linear" if model is not None else choose("auto", None, None, design)
+            features = "linear" if model is not None else choose(None, None, design)
         linear = model is None
         said = "linear regression" if linear else _model_name(model)
         model = default_regressor() if linear else model

@@ -194,12 +194,13 @@ class LinearRatio:
         space = None
         for own in dealt:
             with progress("fitting LinearRatio") as report:
-                space = closed_form.Space.of(own, self.features, n_actions, seed)
                 if "state_action" in kinds:
+                    space = closed_form.Space.of(own, self.features, n_actions, seed)
                     read, notes = closed_form.fit_state_action_ratio(space, candidates, how, report)
                     found["state_action"].append(_rows(read, len(candidates), logged=True))
                 if "state" in kinds:
-                    space = closed_form.Space.of_states(own, self.features, n_actions, seed)
+                    if space is None or not own.discrete or space.t is not own:
+                        space = closed_form.Space.of_states(own, self.features, n_actions, seed)
                     read = closed_form.fit_state_ratio(space, rho, how)
                     found["state"].append(_rows(read, len(candidates), logged=False))
         assert space is not None

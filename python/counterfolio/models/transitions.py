@@ -166,6 +166,11 @@ class Transitions:
             return ~self.cut_off
         return np.ones(self.log.n_rows, dtype=bool)
 
+    def training(self, fold: int) -> NDArray[np.bool_]:
+        """(n_rows,) rows that a fold's model learns from: those of the others that are used."""
+        out: NDArray[np.bool_] = self.used & ((self.fold != fold) | (self.n_folds == 1))
+        return out
+
     @cached_property
     def action(self) -> NDArray[np.int64]:
         """(n_rows,) number of each row's discrete action."""
