@@ -34,7 +34,7 @@ ORDER = [
     {"validation"},
     {"log"},
     {"loading", "policies"},
-    {"models"},
+    {"models", "estimator_inputs"},
     {"preparation"},
     {"uncertainty"},
     {"intervals", "selection", "display", "verdict", "ranking"},

@@ -9,6 +9,7 @@ from counterfolio._core import DEBUG_BUILD, __version__
 from counterfolio.assessment import Assessment, assess
 from counterfolio.diagnostics import Diagnostics
 from counterfolio.estimation import evaluate
+from counterfolio.estimators import Estimator
 from counterfolio.evaluation import Evaluation
 from counterfolio.exceptions import (
     CounterfolioError,
@@ -30,6 +31,7 @@ __all__ = [
     "Assessment",
     "CounterfolioError",
     "Diagnostics",
+    "Estimator",
     "Evaluation",
     "InvalidArgumentError",
     "InvalidLogError",

@@ -105,8 +105,12 @@ def summarise_column(column: Column, label: str) -> tuple[float, float, float, f
 
 #: Episodes, reward, propensity, and whether propensities are densities.
 _Log = tuple[Episodes, Column, Column | None, bool]
-#: Name, prob, q, v.
-_Policy = tuple[str, Column | None, Column | None, Column | None]
+#: Name, prob, q, v, state_ratio, state_action_ratio, and whether these are of kind "occupancy".
+_Policy = tuple[
+    str, Column | None, Column | None, Column | None, Column | None, Column | None, bool
+]
+#: Canonical name, n_step, transform with its parameter, and whether it is applied to each step.
+_Estimator = tuple[str, int, tuple[str, float] | None, bool]
 #: Integers by row, or hashes by episode.
 _Ids = Column | NDArray[np.uint64]
 #: The number of each episode's cluster, and how many there are.
@@ -115,7 +119,7 @@ _Clusters = tuple[NDArray[np.uint32], int]
 # bounds.rs
 
 def episode_terms(
-    log: _Log, policy: _Policy, gamma: float, num_threads: int
+    log: _Log, policy: _Policy, estimator: _Estimator, gamma: float, num_threads: int
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]: ...
 def bounded_mean(
     terms: NDArray[np.float64],
@@ -171,7 +175,12 @@ class _Entry(TypedDict):
     aliases: list[str]
     title: str
     family: str
+    form: str
+    ratio: str
     needs: list[str]
+    options: list[str]
+    required: str | None
+    one_step: bool
     source: str
 
 class _Found(TypedDict):
@@ -186,7 +195,7 @@ class _Found(TypedDict):
 def evaluate(
     log: _Log,
     policies: Sequence[_Policy],
-    estimators: Sequence[str],
+    estimators: Sequence[_Estimator],
     gamma: float,
     clusters: _Clusters | None,
     accelerations: bool,
@@ -232,7 +241,7 @@ class _Prediction(TypedDict):
 def bootstrap(
     log: _Log,
     policies: Sequence[_Policy],
-    estimators: Sequence[str],
+    estimators: Sequence[_Estimator],
     gamma: float,
     n_resamples: int,
     seed: int,

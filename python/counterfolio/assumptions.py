@@ -97,5 +97,5 @@ def glossary(evaluation: Evaluation) -> list[tuple[str, str]]:
                 "step); verdicts take the smallest over steps",
             ),
         ]
-    table = registry.REGISTRY
-    return found + [(name, table[name]["title"]) for name in evaluation.estimators]
+    titles = {name: registry.row(name)["title"] for name in evaluation.estimators}
+    return found + list(titles.items())

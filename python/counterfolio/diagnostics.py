@@ -13,6 +13,7 @@ from counterfolio import _core
 from counterfolio.calibration import Actions
 from counterfolio.dense import check_dense, unsupported_mass
 from counterfolio.exceptions import InvalidPolicyError
+from counterfolio.policies import only_prob
 from counterfolio.progress import progress
 from counterfolio.sources import column_label, column_values
 from counterfolio.text import (
@@ -193,7 +194,7 @@ def diagnose(
 
             found = _core.diagnose(
                 log.for_core,
-                (name, prob, None, None),
+                only_prob(name, prob),
                 gamma,
                 num_threads,
                 None if report is None else show,

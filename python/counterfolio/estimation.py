@@ -13,12 +13,21 @@ from counterfolio import _core
 from counterfolio import estimators as registry
 from counterfolio.arguments import is_number
 from counterfolio.display import ON_POLICY
+from counterfolio.estimator_inputs import check_log_for
+from counterfolio.estimators import Estimator
 from counterfolio.evaluated import Evaluated
 from counterfolio.evaluation import Evaluation
 from counterfolio.exceptions import InvalidArgumentError, InvalidLogError, InvalidPolicyError
 from counterfolio.intervals import Bounds, Ends, from_errors, from_replicates
 from counterfolio.log import LoggedData, check_log
-from counterfolio.policies import BEHAVIOR, PolicyColumns, check_policies, describe, resolve
+from counterfolio.policies import (
+    BEHAVIOR,
+    PolicyColumns,
+    check_policies,
+    describe,
+    only_prob,
+    resolve,
+)
 from counterfolio.preparation import Prepared
 from counterfolio.progress import progress
 from counterfolio.threads import check_threads
@@ -46,7 +55,7 @@ if TYPE_CHECKING:
 def evaluate(
     log: LoggedData,
     policies: Mapping[str, object],
-    estimators: Sequence[str] | None = None,
+    estimators: Sequence[str | Estimator] | None = None,
     *,
     gamma: float = 1.0,
     interval: Interval = "normal",
@@ -77,8 +86,9 @@ def evaluate(
         actions)`. Or what `prepare` returned: its log's estimated propensities are then taken
         along.
     estimators
-        Names or aliases. Default: those that were prepared; else tis, pdis, sntis, snpdis, and dm,
-        dr, sndr when every policy comes with q and v.
+        Names, aliases or labels, or `Estimator` where one has options. Default: those that were
+        prepared; else tis, pdis, sntis, snpdis, and dm, dr, sndr when every policy comes with q
+        and v.
     gamma
         Discount factor in (0, 1]; gamma^t counts positions in the episode, 1 at the first.
     interval
@@ -151,19 +161,21 @@ def evaluate(
     threads = check_threads(num_threads)
     named = check_policies(policies)
     described = {name: describe(name, policy, log) for name, policy in named.items()}
-    names = _choose(estimators, log, described)
+    asked = _choose(estimators, log, described)
+    names = [estimator.label for estimator in asked]
     if prepared is not None:
-        prepared.check_estimators(names)
-    needs = {name: registry.REGISTRY[name]["needs"] for name in names}
+        prepared.check_estimators(asked)
+    needs = {estimator.label: estimator.needs for estimator in asked}
     if log._propensity is None and (weighted := [n for n in names if "prob" in needs[n]]):
         text = (
             f'"{weighted[0]}" needs propensities, and the log has none; name their column with '
             "propensity=..., or use the direct method (dm), which needs v alone"
         )
         raise InvalidLogError(text)
+    check_log_for(asked, log, described)
     options = check_uncertainty(
         log,
-        names,
+        asked,
         interval=interval,
         confidence_level=confidence_level,
         alternative=alternative,
@@ -181,7 +193,7 @@ def evaluate(
         found = _core.evaluate(
             log.for_core,
             inputs,
-            names,
+            [estimator.for_core for estimator in asked],
             gamma,
             log.clusters,
             options.n_resamples > 0 and method == "bca",
@@ -191,7 +203,7 @@ def evaluate(
         )
     replicates = behavior = None
     if options.n_resamples:
-        replicates, behavior = _bootstrap(log, inputs, names, gamma, options, threads)
+        replicates, behavior = _bootstrap(log, inputs, asked, gamma, options, threads)
     shape = (len(names), len(named) + 1, len(named) + 1)
     evaluation = Evaluation(
         estimates=pl.DataFrame(),
@@ -220,14 +232,16 @@ def evaluate(
         replicates=replicates,
         behavior_replicates=behavior,
         accelerations=found["accelerations"].reshape(shape),
-        _source=Evaluated(log, described, {name: prob for name, prob, _, _ in inputs}),
+        _source=Evaluated(log, described, {name: prob for name, prob, *_ in inputs}),
     )
-    if prepared is not None and "dm" in names:
-        for p, name in enumerate(named):
-            row = p * len(names) + names.index("dm")
+    direct = [e for e, estimator in enumerate(asked) if estimator.row["form"] == "direct"]
+    for p, name in enumerate(named if prepared is not None else ()):
+        for e in direct:
+            assert prepared is not None
+            row = p * len(names) + e
             doubt = prepared.doubt(name, found["standard_error"][row])
             found["note"][row] = "; ".join(filter(None, (found["note"][row], doubt))) or None
-    ends = _ends(evaluation, found, inputs, options)
+    ends = _ends(evaluation, found, inputs, asked, options)
     estimates = _table(evaluation, found, ends)
     _refuse_undefined(estimates, list(named), [n for n in names if "prob" in needs[n]])
     return replace(evaluation, estimates=estimates)
@@ -246,7 +260,7 @@ def _known(variances: NDArray[np.float64], values: NDArray[np.float64]) -> NDArr
 def _bootstrap(
     log: LoggedData,
     inputs: Sequence[Any],
-    names: Sequence[str],
+    asked: Sequence[Estimator],
     gamma: float,
     options: Uncertainty,
     threads: int,
@@ -258,7 +272,7 @@ def _bootstrap(
         values, behavior = _core.bootstrap(
             log.for_core,
             inputs,
-            names,
+            [estimator.for_core for estimator in asked],
             gamma,
             options.n_resamples,
             options.seed,
@@ -268,10 +282,16 @@ def _bootstrap(
             threads,
             report,
         )
-    return values.reshape(options.n_resamples, len(inputs), len(names)), behavior
+    return values.reshape(options.n_resamples, len(inputs), len(asked)), behavior
 
 
-def _ends(evaluation: Evaluation, found: Any, inputs: Sequence[Any], options: Uncertainty) -> Ends:
+def _ends(
+    evaluation: Evaluation,
+    found: Any,
+    inputs: Sequence[Any],
+    asked: Sequence[Estimator],
+    options: Uncertainty,
+) -> Ends:
     """Find the ends of the intervals of all rows, the behavior policy's last."""
     settings = evaluation.settings
     if options.interval in ("normal", "t"):
@@ -292,13 +312,11 @@ def _ends(evaluation: Evaluation, found: Any, inputs: Sequence[Any], options: Un
     assert evaluation._source is not None
     log = evaluation._source.log
     bounds = Bounds(log, options, settings["gamma"])
-    found_ends = [
-        bounds.of(policy, evaluation.estimators, settings["num_threads"]) for policy in inputs
-    ]
+    found_ends = [bounds.of(policy, asked, settings["num_threads"]) for policy in inputs]
     # With equal policies the weights are 1: the behavior policy's own returns.
-    same = ("behavior", log._propensity, None, None)
+    same = only_prob(BEHAVIOR, log._propensity)
     _, returned, _ = _core.episode_terms(
-        log.for_core, same, settings["gamma"], settings["num_threads"]
+        log.for_core, same, Estimator("tis").for_core, settings["gamma"], settings["num_threads"]
     )
     found_ends.append(bounds.behavior(returned))
     return Ends(
@@ -336,9 +354,11 @@ def _table(evaluation: Evaluation, found: Any, ends: Ends) -> pl.DataFrame:
 
 
 def _choose(
-    estimators: Sequence[str] | None, log: LoggedData, policies: Mapping[str, PolicyColumns]
-) -> list[str]:
-    """Name the estimators asked for, or those that the inputs allow."""
+    estimators: Sequence[str | Estimator] | None,
+    log: LoggedData,
+    policies: Mapping[str, PolicyColumns],
+) -> list[Estimator]:
+    """Take the estimators asked for, or those that the inputs allow."""
     if estimators is not None:
         return registry.resolve(estimators)
     weighted = registry.WEIGHTED_DEFAULT if log._propensity is not None else ()
@@ -350,10 +370,10 @@ def _choose(
         )
 
     if weighted and have("q", "v"):
-        return [*weighted, *registry.MODEL_DEFAULT]
+        return registry.resolve([*weighted, *registry.MODEL_DEFAULT])
     if not weighted and have("v"):
-        return ["dm"]
-    return list(registry.WEIGHTED_DEFAULT)
+        return [Estimator("dm")]
+    return registry.resolve(registry.WEIGHTED_DEFAULT)
 
 
 def _refuse_undefined(estimates: pl.DataFrame, policies: list[str], weighted: list[str]) -> None:

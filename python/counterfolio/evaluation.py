@@ -368,7 +368,7 @@ class Evaluation:
         write_text(text, target)
 
     def _headline(self) -> str:
-        return min(self.estimators, key=registry.HEADLINE.index)
+        return registry.headline(self.estimators)
 
     def to_parquet(self, path: str | Path) -> None:
         """Write the estimates with settings, variances, diagnostics and the log's report.

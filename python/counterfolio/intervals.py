@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from counterfolio.estimators import Estimator
     from counterfolio.log import LoggedData
     from counterfolio.uncertainty import Uncertainty
 
@@ -107,16 +108,17 @@ class Bounds:
     def __init__(self, log: LoggedData, uncertainty: Uncertainty, gamma: float) -> None:
         self.log, self.options, self.gamma = log, uncertainty, gamma
 
-    def of(self, policy: Any, estimators: Sequence[str], num_threads: int) -> Ends:
+    def of(self, policy: Any, estimators: Sequence[Estimator], num_threads: int) -> Ends:
         """Bound some estimators of one policy, given as the core reads it."""
-        weight, returned, pdis = _core.episode_terms(
-            self.log.for_core, policy, self.gamma, num_threads
-        )
         one_step = self.log.n_rows == self.log.n_episodes
         found = []
-        for name in estimators:
-            terms = None if one_step or name == "tis" else pdis
-            found.append(self._one(weight, returned, terms, f'policy "{policy[0]}", "{name}"'))
+        for estimator in estimators:
+            weight, returned, by_step = _core.episode_terms(
+                self.log.for_core, policy, estimator.for_core, self.gamma, num_threads
+            )
+            terms = None if one_step or estimator.row["form"] == "return" else by_step
+            what = f'policy "{policy[0]}", "{estimator.label}"'
+            found.append(self._one(weight, returned, terms, what))
         return Ends(*zip(*found, strict=True))
 
     def behavior(self, returned: NDArray[np.float64]) -> Ends:

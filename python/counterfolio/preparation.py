@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 
 from counterfolio import estimators as registry
+from counterfolio.estimators import Estimator
 from counterfolio.exceptions import InvalidArgumentError
 from counterfolio.log import check_log
 from counterfolio.models import (
@@ -76,7 +77,7 @@ class Prepared(dict[str, PolicyColumns]):
     @property
     def estimators(self) -> list[str]:
         """The estimators among what was asked for."""
-        return [name for name in self.needs if name in registry.REGISTRY]
+        return [name for name in self.needs if registry.is_known(name)]
 
     @property
     def settings(self) -> list[dict[str, Any]]:
@@ -137,7 +138,7 @@ class Prepared(dict[str, PolicyColumns]):
             raise InvalidArgumentError(text)
         return self.log
 
-    def check_estimators(self, names: Sequence[str]) -> None:
+    def check_estimators(self, estimators: Sequence[Estimator]) -> None:
         """Raise where Q goes on past the logged steps and an estimator adds up logged rewards.
 
         Raises
@@ -146,7 +147,7 @@ class Prepared(dict[str, PolicyColumns]):
             If an estimator that needs q is among them.
         """
         model = self.q_functions
-        wrong = [name for name in names if "q" in registry.REGISTRY[name]["needs"]]
+        wrong = [estimator.label for estimator in estimators if "q" in estimator.needs]
         if model is not None and model.settings["horizon"] == "continue" and wrong:
             raise InvalidArgumentError(_FOR_DM_ALONE.format(wrong[0]))
 
@@ -205,7 +206,7 @@ class Fitted:
 def prepare(
     log: LoggedData,
     policies: Mapping[str, object],
-    needs: Sequence[str] | None = None,
+    needs: Sequence[str | Estimator] | None = None,
     *,
     gamma: float = 1.0,
     cross_fit: int | None = 5,
@@ -324,7 +325,7 @@ def _propensities(model: Any, log: LoggedData, how: dict[str, Any]) -> Propensit
     return model.fit(log, **(how | {"cross_fit": None, "n_repeats": 1}))  # type: ignore[no-any-return]
 
 
-def _needs(needs: Sequence[str] | None) -> list[str]:
+def _needs(needs: Sequence[str | Estimator] | None) -> list[str]:
     """Name what is needed, in the order given."""
     if needs is None:
         return [*registry.WEIGHTED_DEFAULT, *registry.MODEL_DEFAULT]
@@ -334,10 +335,11 @@ def _needs(needs: Sequence[str] | None) -> list[str]:
         raise InvalidArgumentError(text)
     known = [*registry.REGISTRY, *INPUTS]
     for name in needs:
-        if not isinstance(name, str) or not (name in INPUTS or registry.is_known(name)):
+        known_name = isinstance(name, str) and (name in INPUTS or registry.is_known(name))
+        if not known_name and not isinstance(name, Estimator):
             text = f"unknown need {name!r}; {suggest(str(name), known)}"
             raise InvalidArgumentError(text)
-    found = [name if name in INPUTS else registry.canonical(name) for name in needs]
+    found = [name if name in INPUTS else registry.parse(name).label for name in needs]
     return list(dict.fromkeys(found))
 
 
@@ -345,8 +347,10 @@ def _inputs(needs: list[str]) -> set[str]:
     """Name the inputs of what is needed."""
     inputs: set[str] = set()
     for name in needs:
-        of_estimator = registry.REGISTRY[name]["needs"] if name in registry.REGISTRY else []
-        inputs |= set(of_estimator) or {"prob" if name == "propensity" else name}
+        if registry.is_known(name):
+            inputs |= set(registry.parse(name).needs)
+        else:
+            inputs.add("prob" if name == "propensity" else name)
     # The ratio of states is solved for with pi / b.
     return inputs | ({"prob"} if "state_ratio" in inputs else set())
 

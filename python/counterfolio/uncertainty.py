@@ -15,6 +15,7 @@ from counterfolio.exceptions import InvalidArgumentError
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from counterfolio.estimators import Estimator
     from counterfolio.log import LoggedData
 
 ALTERNATIVES = ("two-sided", "greater", "less")
@@ -37,13 +38,15 @@ class Kind:
     Attributes
     ----------
     bounds
-        Estimators that it is valid for; None for all.
+        Forms of estimators that it is valid for; None for all.
     needs
         Ranges that the user has to vouch for.
     may
         What else it may be told.
     bandit
         Whether it needs a log of single decisions.
+    plain
+        Whether weights have to have mean 1, as transformed ones have not.
     lower
         Whether it is a lower bound and nothing else.
     asymptotic
@@ -56,6 +59,7 @@ class Kind:
     needs: tuple[str, ...] = ()
     may: tuple[str, ...] = ()
     bandit: bool = False
+    plain: bool = False
     lower: bool = False
     asymptotic: bool = False
     says: str = ""
@@ -73,19 +77,19 @@ KINDS: dict[str, Kind] = {
         asymptotic=True,
     ),
     "hoeffding": Kind(
-        ("tis", "pdis"),
+        ("return", "reward"),
         ("value_range",),
         says="Hoeffding's; they hold for any number of episodes if no episode's term can lie "
         f"outside {{value_range}}, {_VOUCHED}",
     ),
     "empirical_bernstein": Kind(
-        ("tis", "pdis"),
+        ("return", "reward"),
         ("value_range",),
         says="empirical Bernstein bounds; they hold for any number of episodes if no episode's "
         f"term can lie outside {{value_range}}, {_VOUCHED}",
     ),
     "hcope": Kind(
-        ("tis", "pdis"),
+        ("return", "reward"),
         (),
         ("return_min",),
         lower=True,
@@ -93,21 +97,24 @@ KINDS: dict[str, Kind] = {
         "(HCOPE; seed {seed}); they hold for any number of episodes if no {least}",
     ),
     "log_smoothing": Kind(
-        ("tis",),
+        ("return",),
         ("return_range",),
+        plain=True,
         says="logarithmic smoothing's; they hold for any number of episodes and any weights if no "
         f"return can lie outside {{return_range}}, {_VOUCHED}",
     ),
     "cressie_read": Kind(
-        ("tis",),
+        ("return",),
         ("return_range", "weight_range"),
+        plain=True,
         asymptotic=True,
         says="empirical likelihood's (Cressie-Read); they hold for many episodes if no return can "
         f"lie outside {{return_range}} and no weight outside {{weight_range}}, {_VOUCHED}",
     ),
     "confidence_sequence": Kind(
-        ("tis",),
+        ("return",),
         ("return_range",),
+        plain=True,
         bandit=True,
         says="a confidence sequence's; they hold at all times at once, however often one looks, if "
         f"no return can lie outside {{return_range}}, {_VOUCHED}",
@@ -115,12 +122,16 @@ KINDS: dict[str, Kind] = {
 }
 #: Those that go with every estimator.
 ANY = tuple(name for name, kind in KINDS.items() if kind.bounds is None)
-#: Why intervals for a mean of one term to an episode are not valid for an estimator.
+#: The simplest estimator of a form.
+SIMPLEST = {"return": "tis", "reward": "pdis"}
+#: Why intervals for a mean of one term to an episode are not valid for a form.
 WHY = {
-    "dm": "its terms are the Q-model's, so that bounds on them say nothing of the truth",
-    "dr": "the range of its terms hangs on the Q-model",
-    "pdis": "it weighs every step by itself, and the interval is for one weight times one return",
+    "direct": "its terms are the Q-model's, so that bounds on them say nothing of the truth",
+    "residual": "the range of its terms hangs on the Q-model",
+    "reward": "it weighs every step by itself, and the interval is for one weight times one return",
+    "centred": "its terms hang on a control variate that the same log chose",
 }
+CHANGED = "its weights are transformed or marginal, and the interval takes weights of mean 1"
 QUOTIENT = "it is a quotient of means, and the interval is for the mean of one term to an episode"
 #: Ranges, and what each is a range of.
 RANGES = {
@@ -156,7 +167,7 @@ class Uncertainty:
 
 def check_uncertainty(
     log: LoggedData,
-    estimators: Sequence[str],
+    estimators: Sequence[Estimator],
     *,
     interval: object,
     confidence_level: object,
@@ -248,18 +259,23 @@ def check_seed(seed: object) -> int:
 
 
 def _check_kind(
-    interval: str, kind: Kind, log: LoggedData, estimators: Sequence[str], alternative: str
+    interval: str, kind: Kind, log: LoggedData, estimators: Sequence[Estimator], alternative: str
 ) -> None:
     """Raise where an interval is not valid."""
     if kind.bounds is None:
         return
     one_step = log.n_rows == log.n_episodes
     # With one decision to an episode pdis is tis.
-    valid = {*kind.bounds, *(("pdis",) if one_step else ())}
-    if wrong := [name for name in estimators if name not in valid]:
+    valid = {*kind.bounds, *(("reward",) if one_step else ())}
+    for estimator in estimators:
+        form = estimator.row["form"]
+        plain = estimator.row["ratio"] == "cumulative" and estimator.transform is None
+        if form in valid and (plain or not kind.plain):
+            continue
+        why = CHANGED if form in valid else WHY.get(form, QUOTIENT)
         text = (
-            f'interval="{interval}" is not valid for "{wrong[0]}": {WHY.get(wrong[0], QUOTIENT)}; '
-            f"use estimators={sorted(valid)}, or one of {', '.join(ANY)}"
+            f'interval="{interval}" is not valid for "{estimator.label}": {why}; '
+            f"use estimators={sorted(SIMPLEST[form] for form in valid)}, or one of {', '.join(ANY)}"
         )
         raise InvalidArgumentError(text)
     if kind.bandit and not one_step:
@@ -298,14 +314,15 @@ def _check_needs(interval: str, kind: Kind, given: Mapping[str, object]) -> None
             raise InvalidArgumentError(text)
 
 
-def _return_min(value: object, log: LoggedData, estimators: Sequence[str]) -> float | None:
+def _return_min(value: object, log: LoggedData, estimators: Sequence[Estimator]) -> float | None:
     """Take the least return, which terms that weigh by step cannot be measured from."""
     if value is None:
         return None
     if not is_number(value) or not math.isfinite(value):
         text = f"return_min must be a finite number, not {value!r}"
         raise InvalidArgumentError(text)
-    if "pdis" in estimators and value != 0 and log.n_rows > log.n_episodes:
+    by_step = any(estimator.row["form"] == "reward" for estimator in estimators)
+    if by_step and value != 0 and log.n_rows > log.n_episodes:
         text = (
             'return_min: the terms of "pdis" weigh every step by itself and can only be bounded '
             'from 0, where no reward is negative; use estimators=["tis"]'

@@ -348,7 +348,8 @@ def _estimators(run: Run) -> list[str] | None:
 
     bare = not any(lack(i, ["v"]) for i in run.policies.values())
     weightless = any(lack(i, ["prob"]) for i in run.policies.values())
-    names = registry.resolve(run.estimators) if run.estimators else None
+    asked = registry.resolve(run.estimators) if run.estimators else None
+    names = None if asked is None else [estimator.label for estimator in asked]
     for name in ("features", "cross_fit"):
         if getattr(run, name) is not None and not run.fit:
             raise wrong(f"--{name.replace('_', '-')} is for models; add --fit")
@@ -361,7 +362,7 @@ def _estimators(run: Run) -> list[str] | None:
     if names is None and bare and (run.no_propensity or weightless):
         return ["dm"]
     for name in names or registry.WEIGHTED_DEFAULT:
-        needs = registry.REGISTRY[name]["needs"]
+        needs = registry.parse(name).needs
         if run.no_propensity and "prob" in needs and not run.fit:
             raise wrong(
                 f'"{name}" needs propensities; name their column with --propensity, estimate them '

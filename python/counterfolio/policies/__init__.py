@@ -6,6 +6,7 @@ from counterfolio.policies.columns import (
     PolicyColumns,
     check_policies,
     describe,
+    only_prob,
     resolve,
 )
 from counterfolio.policies.continuous import DeterministicAction, Gaussian, TruncatedGaussian
@@ -36,5 +37,6 @@ __all__ = [
     "check_policies",
     "dense_probs",
     "describe",
+    "only_prob",
     "resolve",
 ]

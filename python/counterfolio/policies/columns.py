@@ -1,7 +1,7 @@
 """Evaluation policies: columns, arrays, dense probabilities, or objects with `prob`.
 
-Whatever form a policy comes in, the core needs three numbers a row: prob = pi(a_t|s_t),
-q = Q(s_t, a_t) and v = sum_a pi(a|s_t) Q(s_t, a).
+Whatever form a policy comes in, the core needs a few numbers a row: prob = pi(a_t|s_t),
+q = Q(s_t, a_t), v = sum_a pi(a|s_t) Q(s_t, a), and the marginal ratios that some estimators read.
 """
 
 from __future__ import annotations
@@ -24,13 +24,21 @@ from counterfolio.text import suggest
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import TypeAlias
 
     from counterfolio.log import LoggedData
+
+    Taken: TypeAlias = _core.Column | None
+    #: Name, the columns of `INPUTS`, and whether ratios are of visits over all steps.
+    CorePolicy: TypeAlias = tuple[str, Taken, Taken, Taken, Taken, Taken, bool]
 
 T = TypeVar("T")
 
 #: Name of the logged policy in every result.
 BEHAVIOR = "behavior"
+#: Columns that the core reads, in its order.
+INPUTS = ("prob", "q", "v", "state_ratio", "state_action_ratio")
+RATIO_KINDS = ("step", "occupancy")
 
 
 @dataclass(frozen=True, eq=False)
@@ -140,7 +148,7 @@ def describe_columns(name: str, policy: object) -> PolicyColumns:
 
 def resolve(
     name: str, columns: PolicyColumns, log: LoggedData, needs: Mapping[str, Sequence[str]]
-) -> tuple[str, _core.Column | None, _core.Column | None, _core.Column | None]:
+) -> CorePolicy:
     """Bring a policy to the columns that the core reads.
 
     Parameters
@@ -153,7 +161,11 @@ def resolve(
     InvalidPolicyError
         If an input is missing, unknown or of the wrong shape.
     """
-    given = {key: getattr(columns, key) for key in ("prob", "q", "v")}
+    given = {key: getattr(columns, key) for key in INPUTS}
+    if columns.ratio_kind not in RATIO_KINDS:
+        known = " or ".join(f'"{kind}"' for kind in RATIO_KINDS)
+        text = f'policy "{name}": ratio_kind must be {known}, not {columns.ratio_kind!r}'
+        raise InvalidPolicyError(text)
     wanted = {key for keys in needs.values() for key in keys}
     if columns.action is not None:
         given["prob"] = chosen_prob(name, chosen_column(name, columns.action, log), log)
@@ -173,7 +185,13 @@ def resolve(
     taken = {
         key: None if value is None else _take(name, key, value, log) for key, value in used.items()
     }
-    return name, taken["prob"], taken["q"], taken["v"]
+    prob, q, v, state, both = (taken[key] for key in INPUTS)
+    return name, prob, q, v, state, both, columns.ratio_kind == "occupancy"
+
+
+def only_prob(name: str, prob: _core.Column | None) -> CorePolicy:
+    """Bring the probabilities of logged actions alone to what the core reads."""
+    return name, prob, None, None, None, None, False
 
 
 def _reduce(

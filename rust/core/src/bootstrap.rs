@@ -22,13 +22,13 @@ use crate::digits::Digits;
 use crate::error::Result;
 use crate::exact_replicates::exact;
 use crate::panels::{Cells, Row, Tables, WIDTH};
+use crate::plan::Plan;
 use crate::pool::Work;
 use crate::registry::Estimator;
-use crate::replicate_sums::{Columns, ReplicateSums, Single, write};
+use crate::replicate_sums::{Layout, ReplicateSums, Single, write};
 use crate::resample::{Draws, OCTET, Resample};
 use crate::sums::Sums;
-use crate::terms::basic::Tile;
-use crate::tiles::{Log, Plan, Policy, Scratch};
+use crate::tiles::{Filled, Log, Policy, Scratch, Tile};
 use crate::weights::{Extended, SAFE_EXPONENT, Weight};
 
 /// Octets of replicates that a thread takes at a time, fewer where their sums are many.
@@ -59,7 +59,7 @@ pub struct Bootstrap<'a> {
 struct Part<'a> {
     plan: Plan<'a>,
     resample: &'a Resample<'a>,
-    columns: Columns,
+    layout: Layout,
     bundles: Vec<(usize, usize)>,
     /// Octets of replicates to a chunk.
     most: usize,
@@ -75,11 +75,11 @@ struct Space {
     steps: Steps,
 }
 
-/// Columns of some steps, panel by panel, in each representation.
+/// The weights of a tile and columns of some steps, panel by panel, in each representation.
 #[derive(Default)]
 struct Steps {
-    narrow: Vec<Row<f64>>,
-    wide: Vec<Row<Extended>>,
+    narrow: (Filled<f64>, Vec<Row<f64>>),
+    wide: (Filled<Extended>, Vec<Row<Extended>>),
 }
 
 impl<'a> Bootstrap<'a> {
@@ -87,17 +87,17 @@ impl<'a> Bootstrap<'a> {
     pub fn new(
         log: &'a Log<'a>,
         policies: &'a [Policy<'a>],
-        estimators: &'a [Estimator],
+        estimators: &[Estimator],
         gamma: f64,
         resample: &'a Resample<'a>,
         threads: usize,
     ) -> Self {
-        let columns = Columns::new(&Plan::new(log, policies, estimators, gamma));
-        let one = columns.bytes(1, log.episodes.longest());
+        let layout = Layout::new(&Plan::new(log, policies, estimators, gamma));
+        let one = layout.bytes(1, log.episodes.longest());
         let at_a_time = (MOST_BYTES / (FEW_OCTETS * one).max(1)).max(1);
         let parts = policies.chunks(at_a_time).map(|policies| {
             let plan = Plan::new(log, policies, estimators, gamma);
-            let bytes = columns.bytes(policies.len(), log.episodes.longest());
+            let bytes = layout.bytes(policies.len(), log.episodes.longest());
             let most = (MOST_BYTES / bytes.max(1))
                 .min(MOST_OCTETS)
                 .min(Draws::most_octets(resample, log.episodes.len()))
@@ -107,7 +107,7 @@ impl<'a> Bootstrap<'a> {
                 bundles: plan.bundles(),
                 plan,
                 resample,
-                columns,
+                layout: layout.clone(),
                 most,
             }
         });
@@ -175,7 +175,7 @@ impl Part<'_> {
                 let wanted = (octets.len() * OCTET).min(self.resample.replicates - first);
                 let sums = self.add_up(octets, work, space)?;
                 let (mut found, faint) = self.finish(&sums, wanted, work)?;
-                let width = self.plan.estimators.len();
+                let width = self.plan.asked.len();
                 for (replicate, policy) in faint {
                     let values = exact(&self.plan, self.resample, first + replicate, policy, work)?;
                     let at = (replicate * self.plan.policies.len() + policy) * width;
@@ -196,7 +196,12 @@ impl Part<'_> {
     ) -> Result<ReplicateSums> {
         let (plan, episodes) = (&self.plan, self.plan.log.episodes);
         let policies = plan.policies.len();
-        let mut sums = ReplicateSums::new(self.columns, policies, episodes.longest(), octets.len());
+        let mut sums = ReplicateSums::new(
+            self.layout.clone(),
+            policies,
+            episodes.longest(),
+            octets.len(),
+        );
         let mut draws = Draws::new(self.resample, octets.clone(), episodes.len());
         let Space {
             scratch,
@@ -217,10 +222,13 @@ impl Part<'_> {
             sums.begin(single, &returns, order.rows());
             for p in 0..policies {
                 let tile = plan.policy_tile(p, &own, &mut scratch.policy);
-                let cells = &mut sums.steps[p];
-                let last = self.add_steps(&tile, &order, drawn, tables, cells, steps);
-                let v0 = order.starts().iter().map(|&row| tile.v[row]);
-                sums.take(single, p, v0, &last, &returns);
+                for g in 0..plan.groups.len() {
+                    let unit = plan.unit(p, g);
+                    let cells = &mut sums.steps[unit];
+                    let last = self.add_steps(g, &tile, &order, drawn, tables, cells, steps);
+                    let v0 = order.starts().iter().map(|&row| tile.v[row]);
+                    sums.take(single, unit, v0, &last, &returns);
+                }
             }
             sums.add(single, drawn, tables, order.runs());
             work.tick();
@@ -228,9 +236,11 @@ impl Part<'_> {
         Ok(sums)
     }
 
-    /// Adds up the steps of one policy; returns the last weights.
+    /// Adds up the steps of one policy and kind of weights; returns the last weights.
+    #[expect(clippy::too_many_arguments, reason = "buffers of a thread")]
     fn add_steps(
         &self,
+        group: usize,
         tile: &Tile,
         order: &Order,
         drawn: &Digits,
@@ -240,40 +250,40 @@ impl Part<'_> {
     ) -> Vec<Extended> {
         let gamma = self.plan.narrow.gamma;
         let n = order.rows();
-        let per_step = self.columns.per_step();
-        if !self.plan.weighted {
+        let columns = self.layout.groups[group];
+        let (weighting, per_step) = (&self.plan.groups[group].weighting, columns.per_step());
+        let (Filled { weights, spare }, rows) = narrow;
+        let (
+            Filled {
+                weights: beyond,
+                spare: wide_spare,
+            },
+            wide,
+        ) = wide;
+        let is_wide = !weighting.fill(tile, weights, spare);
+        if is_wide {
+            let _always = weighting.fill(tile, beyond, wide_spare);
+        }
+        if is_wide && beyond.is_empty() || !is_wide && weights.is_empty() {
             return vec![Extended::ONE; order.len()];
         }
         // Without columns of steps only the last weights are wanted.
         let at_a_time = STEP_COLUMNS / per_step.max(1);
-        let mut w = vec![1.0; order.len()];
-        let mut beyond: Option<Vec<Extended>> = None;
-        let mut before = Vec::new();
         let mut first = 0;
-        while order.reaching(first) > 0 {
+        while per_step > 0 && order.reaching(first) > 0 {
             let steps = first..first + at_a_time;
             let panels = first * per_step / WIDTH..;
-            if beyond.is_none() {
-                before.clone_from(&w);
-                if !order.walk(
-                    tile,
-                    gamma,
-                    self.columns.steps,
-                    steps.clone(),
-                    &mut w,
-                    narrow,
-                ) {
-                    beyond = Some(before.iter().map(|w| w.widen()).collect());
-                }
-            }
-            if let Some(w) = &mut beyond {
-                let _always = order.walk(tile, gamma, self.columns.steps, steps, w, wide);
-                narrow.resize(wide.len(), [0.0; WIDTH]);
+            if is_wide {
+                order.write(tile, beyond, gamma, columns.steps, steps, wide);
+                rows.clear();
+                rows.resize(wide.len(), [0.0; WIDTH]);
+            } else {
+                order.write(tile, weights, gamma, columns.steps, steps, rows);
             }
             let cells = cells.get_mut(panels).unwrap_or_default();
-            for (i, (cells, rows)) in cells.iter_mut().zip(narrow.chunks_exact_mut(n)).enumerate() {
+            for (i, (cells, rows)) in cells.iter_mut().zip(rows.chunks_exact_mut(n)).enumerate() {
                 for slot in 0..WIDTH {
-                    if beyond.is_some() {
+                    if is_wide {
                         let terms = wide[i * n..(i + 1) * n].iter().map(|row| row[slot]);
                         write(terms, cells, slot, rows);
                     } else if fit_plain(cells, slot, rows) != 0 {
@@ -286,7 +296,11 @@ impl Part<'_> {
             }
             first += at_a_time;
         }
-        beyond.unwrap_or_else(|| w.into_iter().map(Weight::widen).collect())
+        if is_wide {
+            order.last(beyond)
+        } else {
+            order.last(weights)
+        }
     }
 
     /// The estimates of the first `wanted` of some replicates, and which replicates of which policies need
@@ -299,12 +313,15 @@ impl Part<'_> {
     ) -> Result<(Replicates, Vec<(usize, usize)>)> {
         let plan = &self.plan;
         let policies = plan.policies.len();
-        let mut narrow = Sums::new(plan.log.episodes.longest());
-        let mut wide = Sums::new(plan.log.episodes.longest());
-        let plain: Vec<_> = (0..policies).map(|p| sums.is_plain(p)).collect();
+        let horizon = plan.log.episodes.longest();
+        let mut narrow = vec![Sums::new(horizon); plan.groups.len()];
+        let mut wide = vec![Sums::new(horizon); plan.groups.len()];
+        let units = |policy: usize| plan.unit(policy, 0)..plan.unit(policy + 1, 0);
+        let is_plain = |policy: usize| units(policy).all(|unit| sums.is_plain(unit));
+        let plain: Vec<_> = (0..policies).map(is_plain).collect();
         let mut faint = Vec::new();
         let mut out = Replicates {
-            values: Vec::with_capacity(wanted * policies * plan.estimators.len()),
+            values: Vec::with_capacity(wanted * policies * plan.asked.len()),
             behavior: Vec::with_capacity(wanted),
         };
         for replicate in 0..wanted {
@@ -313,13 +330,19 @@ impl Part<'_> {
             out.behavior.push(returns / count);
             for (policy, plain) in plain.iter().enumerate() {
                 if *plain {
-                    sums.read(policy, replicate, Cells::plain, &mut narrow);
-                    out.values.extend(plan.values(&narrow, &plan.narrow, count));
+                    for (unit, own) in units(policy).zip(&mut narrow) {
+                        sums.read(unit, replicate, Cells::plain, own);
+                    }
+                    let values = plan.values(policy, &narrow, &plan.narrow, count);
+                    out.values.extend(values);
                     continue;
                 }
-                sums.read(policy, replicate, Cells::get, &mut wide);
-                out.values.extend(plan.values(&wide, &plan.wide, count));
-                if sums.is_faint(policy, replicate) {
+                for (unit, own) in units(policy).zip(&mut wide) {
+                    sums.read(unit, replicate, Cells::get, own);
+                }
+                let values = plan.values(policy, &wide, &plan.wide, count);
+                out.values.extend(values);
+                if units(policy).any(|unit| sums.is_faint(unit, replicate)) {
                     faint.push((replicate, policy));
                 }
             }

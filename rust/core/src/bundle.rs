@@ -4,8 +4,9 @@ use std::ops::Range;
 
 use crate::digits::GROUP;
 use crate::panels::{Row, WIDTH};
-use crate::terms::basic::{Tile, residual};
-use crate::weights::Weight;
+use crate::terms::episodes::residual;
+use crate::tiles::Tile;
+use crate::weights::{Extended, Weight};
 
 /// Columns of steps that are filled before they are added up: small enough to stay in cache.
 pub(crate) const STEP_COLUMNS: usize = 48;
@@ -67,18 +68,24 @@ impl Order {
         &self.starts
     }
 
-    /// Takes the weights of one policy from before to after the `steps`, and writes the terms w_t,
-    /// w_t r_t and w_t d_t, as far as `columns` wants them, into panels of [`Order::rows`].
-    /// `false`: a weight left the range in which `W` is exact; nothing may be used.
-    pub(crate) fn walk<'t, W: Weight>(
+    /// The last weights of a tile's rows, in this order.
+    pub(crate) fn last<W: Weight>(&self, weights: &[W]) -> Vec<Extended> {
+        let rows = self.starts.iter().zip(&self.lengths);
+        rows.map(|(start, length)| weights[start + length - 1].widen())
+            .collect()
+    }
+
+    /// Writes the terms W_t, W_t r_t and W_t d_t of the `steps`, as far as `columns` wants them, into panels
+    /// of [`Order::rows`].
+    pub(crate) fn write<'t, W: Weight>(
         &self,
         tile: &Tile<'t>,
+        weights: &[W],
         gamma: f64,
         columns: [bool; 3],
         steps: Range<usize>,
-        w: &mut [W],
         panels: &mut Vec<Row<W>>,
-    ) -> bool {
+    ) {
         let per_step = columns.iter().filter(|wanted| **wanted).count();
         let n = self.rows();
         panels.clear();
@@ -92,49 +99,35 @@ impl Order {
             .map(|column| column / WIDTH * n * WIDTH + column % WIDTH)
             .collect();
         let reaching = self.reaching(steps.start);
-        let episodes = self.starts.iter().zip(&self.lengths).zip(w).take(reaching);
-        for (i, ((&start, &length), w)) in episodes.enumerate() {
+        let episodes = self.starts.iter().zip(&self.lengths).take(reaching);
+        for (i, (&start, &length)) in episodes.enumerate() {
             let rows = start + steps.start..start + steps.end.min(length);
             let cut = |column: &'t [f64]| &column[rows.clone()];
-            let (rho, prob, propensity) = (cut(tile.rho), cut(tile.prob), cut(tile.propensity));
-            let reward = cut(tile.reward);
+            let (w, reward) = (&weights[rows.clone()], cut(tile.reward));
             // The next step's v too, where there is one.
             let (q, v): (&[f64], &[f64]) = if columns[2] {
                 (cut(tile.q), &tile.v[rows.start..start + length])
             } else {
                 (&[], &[])
             };
-            // Without columns there are none.
-            let cells = cells.get_mut(i * WIDTH..).unwrap_or_default();
+            let cells = &mut cells[i * WIDTH..];
             let mut places = places.iter();
-            for t in 0..rho.len() {
-                if w.is_zero() {
-                    break;
-                }
-                if rho[t] == 0.0 && prob[t] == 0.0 {
-                    *w = W::ZERO;
-                    break;
-                }
-                *w = w.step(rho[t], prob[t], propensity[t]);
-                if !w.is_safe() {
-                    return false;
-                }
+            for t in 0..w.len() {
                 let mut put = |x: W| {
                     if let Some(&place) = places.next() {
                         cells[place] = x;
                     }
                 };
                 if columns[0] {
-                    put(*w);
+                    put(w[t]);
                 }
                 if columns[1] {
-                    put(w.times(reward[t]));
+                    put(w[t].times(reward[t]));
                 }
                 if columns[2] {
-                    put(w.times(residual(reward[t], q[t], v, t, gamma)));
+                    put(w[t].times(residual(reward[t], q[t], v, t, gamma)));
                 }
             }
         }
-        true
     }
 }

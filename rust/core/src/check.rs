@@ -27,6 +27,8 @@ pub enum Rule {
     Probability,
     /// A density under an evaluation policy: 0 or more.
     Density,
+    /// A marginal ratio: 0 or more.
+    Ratio,
     /// 0 or 1.
     Flag,
 }
@@ -40,7 +42,7 @@ impl Rule {
             Self::Propensity => x > 0.0 && x <= 1.0,
             Self::PropensityDensity => x > 0.0 && x.is_finite(),
             Self::Probability => (0.0..=1.0).contains(&x),
-            Self::Density => x >= 0.0 && x.is_finite(),
+            Self::Density | Self::Ratio => x >= 0.0 && x.is_finite(),
             Self::Flag => x == 0.0 || x == 1.0,
         }
     }
@@ -60,7 +62,7 @@ impl Rule {
             Self::Propensity => all(values, |x| Self::Propensity.holds_for(x)),
             Self::PropensityDensity => all(values, |x| Self::PropensityDensity.holds_for(x)),
             Self::Probability => all(values, |x| Self::Probability.holds_for(x)),
-            Self::Density => all(values, |x| Self::Density.holds_for(x)),
+            Self::Density | Self::Ratio => all(values, |x| Self::Density.holds_for(x)),
             Self::Flag => all(values, |x| Self::Flag.holds_for(x)),
         }
     }
@@ -72,7 +74,7 @@ impl Rule {
             Self::Propensity => "outside (0, 1]",
             Self::PropensityDensity => "0 or negative",
             Self::Probability => "outside [0, 1]",
-            Self::Density => "negative",
+            Self::Density | Self::Ratio => "negative",
             Self::Flag => "neither 0 nor 1",
         }
     }
@@ -95,6 +97,9 @@ impl Rule {
                  (action_type=\"continuous\" admits densities above 1)"
             }
             Self::Density => "a density cannot be negative",
+            Self::Ratio => {
+                "a ratio of two visit frequencies cannot be negative: cut its model's off at 0"
+            }
             Self::Flag => "pass booleans",
             Self::Finite => MEND_INFINITE,
             Self::Amount => "choose a larger unit",

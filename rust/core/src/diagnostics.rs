@@ -19,11 +19,11 @@
 use crate::error::Result;
 use crate::final_weights::{Bin, histogram, largest, shares};
 use crate::pareto::{pareto_k, tail_size};
+use crate::plan::Plan;
 use crate::pool::Work;
 use crate::registry::Estimator;
 use crate::tail::Tail;
-use crate::terms::basic::Tile;
-use crate::tiles::{Log, Plan, Policy};
+use crate::tiles::{Log, Policy, Tile};
 use crate::weights::{Extended, Weight, effective_sample_size, mean_weight};
 
 mod wager;
@@ -163,7 +163,7 @@ impl Weights<Extended> {
 pub fn diagnose(log: &Log, policy: &Policy, gamma: f64, work: &Work) -> Result<Diagnosis> {
     let horizon = log.episodes.longest();
     let policies = std::slice::from_ref(policy);
-    let plan = Plan::new(log, policies, &[Estimator::Snpdis], gamma);
+    let plan = Plan::new(log, policies, &[Estimator::PDIS], gamma);
     let weights = plan.weigh(horizon, work)?;
     let held = weights.held();
     let influence = plan.influence_by_step(&weights, &held, horizon, work)?;

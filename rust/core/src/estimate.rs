@@ -1,9 +1,11 @@
 //! Finish: from sums to values, means for the influence pass, standard errors and notes.
 
-use crate::registry::{ESTIMATORS, Estimator};
+use crate::plan::Asked;
+use crate::registry::{ALL_FORMS, FORMS, Form};
 use crate::sums::{Discount, Moments, Sums};
-use crate::terms::basic::StepMeans;
-use crate::weights::{Extended, Weight, effective_sample_size, mean_weight};
+use crate::terms::episodes::{Means, StepMeans};
+use crate::weighting::Weighting;
+use crate::weights::{CONSTANT, Extended, Weight, effective_sample_size, mean_weight};
 
 /// Below this effective sample size, or above this share of one episode, an interval is not to be
 /// leaned on.
@@ -58,7 +60,7 @@ pub struct Doubts {
     pub clusters: Option<usize>,
 }
 
-/// What the first pass says of one policy.
+/// What the first pass says of one policy and kind of weights.
 #[derive(Debug, Clone)]
 pub struct Values {
     /// The values.
@@ -66,151 +68,214 @@ pub struct Values {
     /// Of the last weights and of the discounted ones.
     pub moments: (Moments<Extended>, Moments<Extended>),
     /// For the influence pass.
-    pub means: StepMeans<Extended>,
+    pub means: Means<Extended>,
+    /// What the weights are.
+    weighting: Weighting,
 }
 
-/// The values of one policy.
+/// The values of one policy under one kind of weights.
 #[derive(Debug, Clone)]
 pub struct Totals<W> {
-    /// By estimator; only those whose inputs were given mean anything.
-    pub value: [W; ESTIMATORS],
+    /// By form; only those whose inputs were given mean anything.
+    pub value: [W; FORMS],
     /// First step at which the weights of all episodes sum to 0.
     pub dead_step: Option<usize>,
     /// Whether the last weights do.
     dead_end: bool,
+    /// c of the centred form.
+    control: f64,
 }
 
 impl<W: Weight> Totals<W> {
-    /// The value of one estimator; NaN where undefined.
-    pub fn of(&self, estimator: Estimator) -> f64 {
-        match self.undefined_from(estimator) {
+    /// The value of one form; NaN where undefined.
+    pub fn of(&self, form: Form) -> f64 {
+        match self.undefined_from(form) {
             Some(_) => f64::NAN,
-            None => self.value[estimator as usize].scaled(0),
+            None => self.value[form as usize].scaled(0),
         }
     }
 
-    /// The step from which on the weights that a self-normalised estimator divides by are all 0.
-    fn undefined_from(&self, estimator: Estimator) -> Option<usize> {
-        let alive = estimator == Estimator::Sntis && !self.dead_end;
-        self.dead_step
-            .filter(|_| estimator.entry().self_normalised && !alive)
+    /// The step at which the weights that a self-normalised form divides by are all 0.
+    fn undefined_from(&self, form: Form) -> Option<usize> {
+        let alive = form == Form::NormalisedReturn && !self.dead_end;
+        self.dead_step.filter(|_| form.self_normalised() && !alive)
     }
 }
 
-/// Values of one policy over `n` episodes, or under multiplicities that sum to `n`. `visit` is called
-/// for each step with weights: with sum w_t, those of finished episodes included, m_t and n_t.
+/// sum W_t with that of finished episodes, sum W_t r_t and sum W_t d_t.
+#[derive(Clone, Copy)]
+struct Step<W> {
+    total: W,
+    wr: W,
+    wd: W,
+}
+
+/// c = Cov(W G, W) / Var(W) over `n` episodes; 0 where the weights are constant.
+fn control<W: Weight>(sums: &Sums<W>, n: W) -> f64 {
+    let less = |x: W, y: W| x.plus(y.times(-1.0));
+    let mean = sums.last.sum.divided_by(n);
+    let variance = less(sums.last.squares, mean.product(sums.last.sum));
+    if variance.ratio(sums.last.squares) > CONSTANT {
+        less(sums.square_return, mean.product(sums.last_return)).ratio(variance)
+    } else {
+        0.0
+    }
+}
+
+/// Values of one policy over `n` episodes, or under multiplicities that sum to `n`; where `pooled`, steps
+/// share one mean weight. `visit` is called for each step with weights: with sum W_t, those of finished
+/// episodes included, m_t and n_t.
 pub(crate) fn totals<W: Weight>(
     sums: &Sums<W>,
     discount: &Discount<W>,
     n: f64,
+    pooled: bool,
     mut visit: impl FnMut(usize, W, f64, f64),
 ) -> Totals<W> {
     let n = W::from_f64(n);
-    let mut value = [W::ZERO; ESTIMATORS];
-    let (mut dead_step, mut held) = (None, W::ZERO);
-    let (mut pdis, mut dr) = (W::ZERO, W::ZERO);
-    let (mut snpdis, mut sndr) = (W::ZERO, W::ZERO);
-    for (t, step) in sums.steps.iter().enumerate() {
+    let mut held = W::ZERO;
+    let steps = sums.steps.iter().enumerate().map(|(t, step)| {
         held = held.plus(sums.ended[t]);
-        let total = step.w.plus(held);
+        let step = Step {
+            total: step.w.plus(held),
+            wr: step.wr,
+            wd: step.wd,
+        };
+        (t, step)
+    });
+    let discounted = |sum: &mut Step<W>, t: usize, step: &Step<W>| {
         let power = discount.power[t];
-        pdis = pdis.plus(step.wr.product(power));
-        dr = dr.plus(step.wd.product(power));
-        if total.is_zero() {
+        sum.total = sum.total.plus(step.total.product(power));
+        sum.wr = sum.wr.plus(step.wr.product(power));
+        sum.wd = sum.wd.plus(step.wd.product(power));
+    };
+    let mut all = Step {
+        total: W::ZERO,
+        wr: W::ZERO,
+        wd: W::ZERO,
+    };
+    let (mut dead_step, mut normalised) = (None, (W::ZERO, W::ZERO));
+    let mut normalise = |t: usize, step: Step<W>| {
+        if step.total.is_zero() {
             dead_step = dead_step.or(Some(t));
-            continue;
+            return;
         }
-        let (mean_r, mean_d) = (step.wr.ratio(total), step.wd.ratio(total));
-        snpdis = snpdis.plus(power.times(mean_r));
-        sndr = sndr.plus(power.times(mean_d));
-        visit(t, total, mean_r, mean_d);
+        let (mean_r, mean_d) = (step.wr.ratio(step.total), step.wd.ratio(step.total));
+        let power = discount.power[t];
+        normalised.0 = normalised.0.plus(power.times(mean_r));
+        normalised.1 = normalised.1.plus(power.times(mean_d));
+        visit(t, step.total, mean_r, mean_d);
+    };
+    if pooled {
+        steps.for_each(|(t, step)| discounted(&mut all, t, &step));
+        let remaining = discount.remaining[0];
+        let each = Step {
+            total: all.total.divided_by(remaining),
+            wr: all.wr.divided_by(remaining),
+            wd: all.wd.divided_by(remaining),
+        };
+        (0..sums.steps.len()).for_each(|t| normalise(t, each));
+    } else {
+        for (t, step) in steps {
+            discounted(&mut all, t, &step);
+            normalise(t, step);
+        }
     }
     let v0 = W::from_f64(sums.v0).divided_by(n);
     let dead_end = sums.last.sum.is_zero();
-    value[Estimator::Dm as usize] = v0;
-    value[Estimator::Tis as usize] = sums.last_return.divided_by(n);
-    value[Estimator::Pdis as usize] = pdis.divided_by(n);
-    value[Estimator::Dr as usize] = dr.divided_by(n).plus(v0);
-    if !dead_end {
-        value[Estimator::Sntis as usize] = sums.last_return.divided_by(sums.last.sum);
-    }
-    value[Estimator::Snpdis as usize] = snpdis;
-    value[Estimator::Sndr as usize] = v0.plus(sndr);
+    let control = control(sums, n);
+    let number = W::from_f64(control);
+    let controlled = sums.last_return.plus(sums.last.sum.times(-control));
+    let of = |form: Form| match form {
+        Form::Direct => v0,
+        Form::Return => sums.last_return.divided_by(n),
+        Form::Reward => all.wr.divided_by(n),
+        Form::Residual => all.wd.divided_by(n).plus(v0),
+        Form::NormalisedReturn if dead_end => W::ZERO,
+        Form::NormalisedReturn => sums.last_return.divided_by(sums.last.sum),
+        Form::NormalisedReward => normalised.0,
+        Form::NormalisedResidual => v0.plus(normalised.1),
+        Form::Centred => controlled.divided_by(n).plus(number),
+    };
     Totals {
-        value,
+        value: ALL_FORMS.map(of),
         dead_step,
         dead_end,
+        control,
     }
 }
 
 /// Values and step means of one policy over `n` episodes.
-pub fn finish(sums: &Sums<Extended>, discount: &Discount<Extended>, n: f64) -> Values {
+pub fn finish(
+    sums: &Sums<Extended>,
+    discount: &Discount<Extended>,
+    n: f64,
+    weighting: Weighting,
+    occupancy: bool,
+) -> Values {
     let horizon = discount.power.len();
     let mut scale = vec![Extended::ZERO; horizon];
     let (mut r, mut d) = (vec![0.0; horizon], vec![0.0; horizon]);
     let episodes = Extended::from(n);
-    let totals = totals(sums, discount, n, |t, total, mean_r, mean_d| {
+    let pooled = weighting.is_pooled(occupancy);
+    let totals = totals(sums, discount, n, pooled, |t, total, mean_r, mean_d| {
         scale[t] = discount.power[t].product(episodes).divided_by(total);
         (r[t], d[t]) = (mean_r, mean_d);
     });
-    let (mut held_r, mut held_d) = (
-        vec![Extended::ZERO; horizon + 1],
-        vec![Extended::ZERO; horizon + 1],
-    );
-    for t in (0..horizon).rev() {
-        held_r[t] = held_r[t + 1].plus(scale[t].times(r[t]));
-        held_d[t] = held_d[t + 1].plus(scale[t].times(d[t]));
-    }
+    let with_held = |mean: Vec<f64>| {
+        let mut held = vec![Extended::ZERO; horizon + 1];
+        for t in (0..horizon).rev() {
+            held[t] = held[t + 1].plus(scale[t].times(mean[t]));
+        }
+        StepMeans { mean, held }
+    };
+    let (reward, residual) = (with_held(r), with_held(d));
     let exponent = |max: Extended| match max.exponent() {
         e if e.abs() > PLAIN_EXPONENT => e,
         _ => 0,
     };
-    let value = |estimator: Estimator| totals.value[estimator as usize];
-    let means = StepMeans {
+    let means = Means {
         scale,
-        r,
-        d,
-        held_r,
-        held_d,
+        reward,
+        residual,
         last: if totals.dead_end {
             Extended::ZERO
         } else {
             episodes.divided_by(sums.last.sum)
         },
-        v0: value(Estimator::Dm).to_f64(),
-        tis: value(Estimator::Tis),
-        pdis: value(Estimator::Pdis),
-        dr: value(Estimator::Dr),
-        sntis: value(Estimator::Sntis).to_f64(),
+        value: totals.value,
+        plain: totals.value.map(Extended::to_f64),
+        control: totals.control,
         exponents: (exponent(sums.last.max), exponent(sums.discounted.max)),
     };
     Values {
         totals,
         moments: (sums.last, sums.discounted),
         means,
+        weighting,
     }
 }
 
 /// The means in `f64`, where it holds them all with room to spare.
-pub fn narrow(means: &StepMeans<Extended>) -> Option<StepMeans<f64>> {
+pub fn narrow(means: &Means<Extended>) -> Option<Means<f64>> {
     let all = |values: &[Extended]| values.iter().all(|x| x.fits_f64());
-    let single = [means.last, means.tis, means.pdis, means.dr];
-    if !(all(&means.scale) && all(&means.held_r) && all(&means.held_d) && all(&single)) {
+    let steps = [&means.scale, &means.reward.held, &means.residual.held];
+    if !(steps.iter().all(|list| all(list)) && all(&means.value) && means.last.fits_f64()) {
         return None;
     }
     let list = |values: &[Extended]| values.iter().map(|x| x.to_f64()).collect();
-    Some(StepMeans {
+    let steps = |means: &StepMeans<Extended>| StepMeans {
+        mean: means.mean.clone(),
+        held: list(&means.held),
+    };
+    Some(Means {
         scale: list(&means.scale),
-        r: means.r.clone(),
-        d: means.d.clone(),
-        held_r: list(&means.held_r),
-        held_d: list(&means.held_d),
+        reward: steps(&means.reward),
+        residual: steps(&means.residual),
         last: means.last.to_f64(),
-        v0: means.v0,
-        tis: means.tis.to_f64(),
-        pdis: means.pdis.to_f64(),
-        dr: means.dr.to_f64(),
-        sntis: means.sntis,
+        value: means.plain,
+        plain: means.plain,
+        control: means.control,
         exponents: means.exponents,
     })
 }
@@ -222,20 +287,20 @@ fn standard_error(variance: f64, exponent: i64) -> f64 {
 
 impl Values {
     /// The row of one estimator: `variance` is that of the estimate divided by 2^(2 exponent), `bias`
-    /// is sum (w / mean w) psi of `sntis`; `doubts` are given where the interval hangs on them.
-    pub fn estimate(
+    /// is sum (W / mean W) psi of the normalised return; `doubts` are given where the interval hangs on them.
+    pub(crate) fn estimate(
         &self,
-        estimator: Estimator,
+        asked: &Asked,
         variance: f64,
         bias: f64,
         doubts: Option<Doubts>,
         n: usize,
     ) -> Estimate {
-        let entry = estimator.entry();
-        let exact = self.totals.value[estimator as usize];
+        let (entry, form) = (asked.estimator.entry, asked.form);
+        let exact = self.totals.value[form as usize];
         let mut row = Estimate {
             value: exact.to_f64(),
-            standard_error: standard_error(variance, self.means.exponent(estimator)),
+            standard_error: standard_error(variance, self.means.exponent(form)),
             effective_sample_size: None,
             max_weight_share: None,
             note: None,
@@ -245,19 +310,31 @@ impl Values {
             row.note = single_unit(&row, n).or_else(skewed);
             return row;
         }
-        let (moments, which) = match estimator {
-            Estimator::Tis | Estimator::Sntis => (&self.moments.0, 0),
-            _ => (&self.moments.1, 1),
+        let whole = [Form::Return, Form::NormalisedReturn, Form::Centred].contains(&form);
+        let (moments, which) = if whole {
+            (&self.moments.0, 0)
+        } else {
+            (&self.moments.1, 1)
         };
         row.effective_sample_size = Some(effective_sample_size(moments.sum, moments.squares));
         if !moments.sum.is_zero() {
             row.max_weight_share = Some(moments.max.ratio(moments.sum));
         }
-        row.note = if let Some(step) = self.totals.undefined_from(estimator) {
+        row.note = if let Some(step) = self.totals.undefined_from(form) {
             row.value = f64::NAN;
             row.standard_error = f64::NAN;
+            let when = if self.weighting.is_cumulative() {
+                "from"
+            } else {
+                "at"
+            };
+            let on = if self.weighting.is_cumulative() {
+                " on"
+            } else {
+                ""
+            };
             Some(format!(
-                "undefined: every importance weight is 0 from step {step} on"
+                "undefined: every importance weight is 0 {when} step {step}{on}"
             ))
         } else if row.value.is_infinite() {
             Some("weight overflow".into())
@@ -265,15 +342,20 @@ impl Values {
             Some("weight underflow".into())
         } else if row.standard_error == 0.0 && row.value != 0.0 && row.value.abs() < FAINT {
             Some("standard error underflow".into())
-        } else if self.totals.dead_step == Some(0) {
-            Some("every importance weight is 0: the policy never takes a logged action".into())
+        } else if self.moments.1.sum.is_zero() {
+            Some(if self.weighting.is_plain() {
+                "every importance weight is 0: the policy never takes a logged action".into()
+            } else {
+                "every importance weight is 0".into()
+            })
         } else if row.standard_error.is_nan() {
             single_unit(&row, n)
         } else {
             // -(1/n^2) sum (w / mean w) psi; only small effective sample sizes make it notable.
             let bias = -bias / (n as f64 * n as f64) / row.standard_error;
             let varies = row.standard_error > ROUNDING * row.value.abs();
-            let notable = estimator == Estimator::Sntis && bias.abs() > NOTABLE_BIAS && varies;
+            let returned = entry.form == Form::NormalisedReturn;
+            let notable = returned && bias.abs() > NOTABLE_BIAS && varies;
             let biased = notable
                 .then(|| format!("self-normalisation biases it by {bias:.1} standard errors"));
             let notes: Vec<_> = self
@@ -296,6 +378,9 @@ impl Values {
     /// Final weights have mean 1 if the propensities are right and the log supports the policy. Said
     /// only where the effective sample size makes their standard error worth something.
     fn wrong_weights(&self, n: usize) -> Option<String> {
+        if !self.weighting.is_plain() {
+            return None;
+        }
         let last = &self.moments.0;
         let size = effective_sample_size(last.sum, last.squares);
         if size < TRUSTED_SAMPLE {

@@ -4,11 +4,14 @@ use crate::error::Result;
 use crate::estimate::{Doubts, Estimate, Values, behavior, finish};
 use crate::pairs::{self, acceleration, variance_factor};
 use crate::pareto::pareto_k;
+use crate::plan::Plan;
 use crate::pool::Work;
 use crate::registry::Estimator;
 use crate::resample::Clusters;
+use crate::sums::Sums;
 use crate::tail::Tail;
-use crate::tiles::{Log, Plan, Policy};
+use crate::tiles::{Log, Policy};
+use crate::weights::Extended;
 
 mod influences;
 mod values;
@@ -29,6 +32,32 @@ pub struct Evaluation {
     /// In the same places the accelerations of the BCa bootstrap, NaN where they were not wanted; of p - q in row p
     /// and column q.
     pub accelerations: Vec<f64>,
+}
+
+/// What the first pass found of every policy and kind of weights.
+pub(crate) struct Found {
+    pub(crate) groups: usize,
+    /// By policy and kind of weights.
+    pub(crate) units: Vec<Values>,
+}
+
+impl Found {
+    /// Of one policy.
+    pub(crate) fn of(&self, policy: usize, group: usize) -> Option<&Values> {
+        self.units.get(policy * self.groups + group)
+    }
+}
+
+impl Plan<'_> {
+    /// Values of every policy and kind of weights from their sums.
+    fn finish_all(&self, totals: &[Sums<Extended>], n: f64) -> Vec<Values> {
+        let units = totals.iter().enumerate().map(|(unit, sums)| {
+            let policy = &self.policies[unit / self.groups.len()];
+            let weighting = self.groups[unit % self.groups.len()].weighting;
+            finish(sums, &self.wide, n, weighting, policy.occupancy)
+        });
+        units.collect()
+    }
 }
 
 /// How errors are found.
@@ -75,10 +104,10 @@ pub fn evaluate(
         })
     });
     let tails: Vec<_> = tails.collect();
-    let values: Vec<Values> = totals
-        .iter()
-        .map(|sums| finish(sums, &plan.wide, n as f64))
-        .collect();
+    let values = Found {
+        groups: plan.groups.len(),
+        units: plan.finish_all(&totals, n as f64),
+    };
     let mean_return = returns / n as f64;
     let size = policies.len() + 1;
     let spread = plan.second_pass(&values, mean_return, errors, work)?;
@@ -88,15 +117,16 @@ pub fn evaluate(
     let squares = |e: usize, p: usize| factor * spread.squares[own(e, p)];
     let skew = |e, p| acceleration(spread.squares[own(e, p)], spread.cubes[own(e, p)]);
     let mut estimates = Vec::with_capacity(policies.len() * estimators.len());
-    for (p, values) in values.iter().enumerate() {
-        for (e, &estimator) in estimators.iter().enumerate() {
-            let (variance, bias) = (squares(e, p), spread.bias[p]);
-            let doubts = tails[p].map(|pareto_k| Doubts {
+    for p in 0..policies.len() {
+        for (e, asked) in plan.asked.iter().enumerate() {
+            let unit = plan.unit(p, asked.group);
+            let doubts = tails[unit].map(|pareto_k| Doubts {
                 pareto_k,
                 acceleration: skew(e, p),
                 clusters,
             });
-            estimates.push(values.estimate(estimator, variance, bias, doubts, n));
+            let (variance, bias) = (squares(e, p), spread.bias[unit]);
+            estimates.push(values.units[unit].estimate(asked, variance, bias, doubts, n));
         }
     }
     Ok(Evaluation {
@@ -107,8 +137,8 @@ pub fn evaluate(
             clusters,
             n,
         ),
-        variances: pairs::variances(&spread.squares, &values, &estimates, estimators, factor),
-        accelerations: pairs::accelerations(&spread, &values, &estimates, estimators),
+        variances: pairs::variances(&spread.squares, &values, &estimates, &plan.asked, factor),
+        accelerations: pairs::accelerations(&spread, &values, &estimates, &plan.asked),
         estimates,
     })
 }

@@ -3,10 +3,11 @@
 
 use crate::error::Result;
 use crate::estimate::totals;
+use crate::plan::Plan;
 use crate::pool::Work;
 use crate::resample::{Draws, OCTET, Resample};
 use crate::sums::{Discount, Sums};
-use crate::tiles::{Plan, Scratch};
+use crate::tiles::{Filled, Scratch};
 use crate::weights::{Extended, Weight};
 
 /// Every estimate of one policy in one replicate.
@@ -21,7 +22,8 @@ pub(crate) fn exact(
     let octet = replicate / OCTET;
     let mut draws = Draws::new(resample, octet..octet + 1, episodes.len());
     let mut scratch = Scratch::default();
-    let mut sums = Sums::<Extended>::new(episodes.longest());
+    let mut sums = vec![Sums::<Extended>::new(episodes.longest()); plan.groups.len()];
+    let mut filled = Filled::default();
     let mut count = 0.0;
     for span in plan.bundles() {
         work.check()?;
@@ -33,23 +35,38 @@ pub(crate) fn exact(
                 let m = m[replicate % OCTET];
                 count += f64::from(m);
                 for _ in 0..m {
-                    let _always = plan.add(&tile.episode(i), &plan.wide, &mut sums);
+                    for (group, sums) in plan.groups.iter().zip(&mut sums) {
+                        let tile = tile.episode(i);
+                        let _always = plan.add(group, &tile, &plan.wide, &mut filled, sums);
+                    }
                 }
             }
         });
     }
-    Ok(plan.values(&sums, &plan.wide, count).collect())
+    Ok(plan.values(policy, &sums, &plan.wide, count).collect())
 }
 
 impl Plan<'_> {
-    /// The estimates that are asked for, from sums under multiplicities that sum to `count`.
+    /// The estimates of one policy, from sums by kind of weights under multiplicities that sum to `count`.
     pub(crate) fn values<W: Weight>(
         &self,
-        sums: &Sums<W>,
+        policy: usize,
+        sums: &[Sums<W>],
         discount: &Discount<W>,
         count: f64,
     ) -> impl Iterator<Item = f64> {
-        let totals = totals(sums, discount, count, |_, _, _, _| ());
-        self.estimators.iter().map(move |&e| totals.of(e))
+        let occupancy = self.policies[policy].occupancy;
+        let found: Vec<_> = self
+            .groups
+            .iter()
+            .zip(sums)
+            .map(|(group, sums)| {
+                let pooled = group.weighting.is_pooled(occupancy);
+                totals(sums, discount, count, pooled, |_, _, _, _| ())
+            })
+            .collect();
+        self.asked
+            .iter()
+            .map(move |asked| found[asked.group].of(asked.form))
     }
 }

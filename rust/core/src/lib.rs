@@ -26,6 +26,7 @@ mod lanes;
 mod pairs;
 mod panels;
 pub mod pareto;
+mod plan;
 pub mod pool;
 pub mod predictive;
 pub mod random;
@@ -39,6 +40,7 @@ pub mod tail;
 pub mod terms;
 pub mod tiles;
 pub mod top_k;
+pub mod weighting;
 pub mod weights;
 
 pub use error::{Error, Result};

@@ -5,21 +5,22 @@
 //! each cluster. The variance of the difference of two nearly equal policies does not survive in
 //! var a + var b - 2 cov, so differences are squared as such: O(P^2) an episode and estimator.
 
-use crate::estimate::{Estimate, Values};
+use crate::estimate::Estimate;
+use crate::evaluate::Found;
 use crate::lanes::sum_pairs;
-use crate::registry::{ESTIMATORS, Estimator};
+use crate::plan::{Asked, Plan};
 use crate::resample::Clusters;
 use crate::sums::Spread;
-use crate::terms::one_step;
-use crate::tiles::Plan;
 use crate::weights::Extended;
 
-/// Influence values of one policy by estimator and episode, or sums of them by cluster.
-pub(crate) type Influences = [Vec<f64>; ESTIMATORS];
+/// Influence values of one policy by form (of all kinds of weights) and episode, or sums of them by cluster.
+pub(crate) type Influences = Vec<Vec<f64>>;
 
 /// Power of two by which influence values of policy `p` are divided; the behavior policy's by none.
-fn exponent(values: &[Values], p: usize, estimator: Estimator) -> i64 {
-    values.get(p).map_or(0, |v| v.means.exponent(estimator))
+fn exponent(values: &Found, p: usize, asked: &Asked) -> i64 {
+    values
+        .of(p, asked.group)
+        .map_or(0, |v| v.means.exponent(asked.form))
 }
 
 /// What a sum of squares is multiplied by to be the variance of a mean: 1 / (n (n - 1)), or
@@ -39,18 +40,19 @@ pub(crate) fn variance_factor(n: usize, clusters: Option<usize>) -> f64 {
 /// Full matrices over the policies and, last, the behavior policy, from upper triangles; `of` is given
 /// the place in the triangles and the exponent that the pair's influence values were divided by.
 fn matrices(
-    values: &[Values],
+    values: &Found,
     estimates: &[Estimate],
-    estimators: &[Estimator],
+    asked: &[Asked],
     of: impl Fn(usize, i64) -> f64,
 ) -> Vec<f64> {
-    let size = values.len() + 1;
-    let mut out = vec![f64::NAN; estimators.len() * size * size];
-    for (e, &estimator) in estimators.iter().enumerate() {
+    let size = estimates.len() / asked.len() + 1;
+    let mut out = vec![f64::NAN; asked.len() * size * size];
+    for (e, estimator) in asked.iter().enumerate() {
         for p in 0..size {
             for q in p..size {
                 let undefined = [p, q].iter().any(|&p| {
-                    p < values.len() && estimates[p * estimators.len() + e].value.is_nan()
+                    let own = estimates.get(p * asked.len() + e);
+                    own.is_some_and(|row| row.value.is_nan())
                 });
                 if undefined {
                     continue;
@@ -68,12 +70,12 @@ fn matrices(
 /// Variances of the estimates on the diagonals, of differences off them.
 pub(crate) fn variances(
     squares: &[f64],
-    values: &[Values],
+    values: &Found,
     estimates: &[Estimate],
-    estimators: &[Estimator],
+    asked: &[Asked],
     factor: f64,
 ) -> Vec<f64> {
-    matrices(values, estimates, estimators, |at, exponent| {
+    matrices(values, estimates, asked, |at, exponent| {
         Extended::new(squares[at] * factor, 2 * exponent).to_f64()
     })
 }
@@ -92,14 +94,14 @@ pub(crate) fn acceleration(square: f64, cube: f64) -> f64 {
 /// lower one: of a - b for a before b, with the other sign for b - a.
 pub(crate) fn accelerations(
     spread: &Spread,
-    values: &[Values],
+    values: &Found,
     estimates: &[Estimate],
-    estimators: &[Estimator],
+    asked: &[Asked],
 ) -> Vec<f64> {
-    let mut out = matrices(values, estimates, estimators, |at, _| {
+    let mut out = matrices(values, estimates, asked, |at, _| {
         acceleration(spread.squares[at], spread.cubes[at])
     });
-    let size = values.len() + 1;
+    let size = estimates.len() / asked.len() + 1;
     for matrix in out.chunks_exact_mut(size * size) {
         for p in 0..size {
             for q in 0..p {
@@ -134,48 +136,32 @@ fn difference(a: &[f64], b: &[f64], (up, vp): (i64, i64), cubes: bool) -> [f64; 
     powers(a, b, cubes, |x, y| x * f - y * g)
 }
 
-/// The estimator whose influence values stand for this one's.
-fn source(plan: &Plan, estimator: Estimator) -> Estimator {
-    if plan.one_step() {
-        one_step::twin(estimator)
-    } else {
-        estimator
-    }
-}
-
 /// Squares of influence values and of their differences, the behavior policy's last, as upper triangles,
 /// with cubes on the diagonals and of differences from the behavior policy; if wanted, of all.
 pub(crate) fn spread(
     plan: &Plan,
     found: &[Influences],
     own: &[f64],
-    values: &[Values],
+    values: &Found,
     cubes: bool,
 ) -> Spread {
     let size = found.len() + 1;
-    let mut out = Spread::new(plan.estimators.len(), found.len());
+    let mut out = Spread::new(plan.asked.len(), found.len(), plan.groups.len());
     let n = own.len();
-    for (e, &estimator) in plan.estimators.iter().enumerate() {
+    for (e, asked) in plan.asked.iter().enumerate() {
         let at = |p: usize, q: usize| (e * size + p) * size + q;
-        let estimator = source(plan, estimator);
-        if let Some(first) = plan.estimators[..e]
-            .iter()
-            .position(|&earlier| source(plan, earlier) == estimator)
-        {
+        let earlier = plan.asked[..e].iter().position(|a| a.slot == asked.slot);
+        if let Some(first) = earlier {
             let matrix = first * size * size..(first + 1) * size * size;
             out.squares.copy_within(matrix.clone(), at(0, 0));
             out.cubes.copy_within(matrix, at(0, 0));
             continue;
         }
-        let row = |p: usize| {
-            found
-                .get(p)
-                .map_or(own, |psi| &psi[estimator as usize][..n])
-        };
+        let row = |p: usize| found.get(p).map_or(own, |psi| &psi[asked.slot][..n]);
         for p in 0..size {
             [out.squares[at(p, p)], out.cubes[at(p, p)]] = powers(row(p), row(p), true, |x, _| x);
             for q in p + 1..size {
-                let pair = [p, q].map(|p| exponent(values, p, estimator));
+                let pair = [p, q].map(|p| exponent(values, p, asked));
                 let common = pair[0].max(pair[1]);
                 let shifts = (pair[0] - common, pair[1] - common);
                 [out.squares[at(p, q)], out.cubes[at(p, q)]] =
@@ -196,14 +182,12 @@ pub(crate) struct ClusterSums<'a> {
 }
 
 impl<'a> ClusterSums<'a> {
-    pub(crate) fn new(clusters: Clusters<'a>, policies: usize) -> Self {
-        let zeros = || vec![0.0; clusters.count];
+    pub(crate) fn new(clusters: Clusters<'a>, policies: usize, slots: usize) -> Self {
+        let zeros = vec![0.0; clusters.count];
         Self {
             clusters,
-            found: (0..policies)
-                .map(|_| std::array::from_fn(|_| zeros()))
-                .collect(),
-            own: zeros(),
+            found: vec![vec![zeros.clone(); slots]; policies],
+            own: zeros,
             next: 0,
         }
     }
@@ -225,7 +209,7 @@ impl<'a> ClusterSums<'a> {
         self.next += own.len();
     }
 
-    pub(crate) fn spread(&self, plan: &Plan, values: &[Values], cubes: bool) -> Spread {
+    pub(crate) fn spread(&self, plan: &Plan, values: &Found, cubes: bool) -> Spread {
         spread(plan, &self.found, &self.own, values, cubes)
     }
 }

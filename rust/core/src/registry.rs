@@ -1,34 +1,81 @@
-//! The one table of estimators: names, inputs, family, source. Python reads it as data.
+//! The one table of estimators: names, what weighs what, inputs, family, source. Python reads it as data.
 //!
-//! To add an estimator: a variant and a row here, and its term in `terms/`.
+//! An estimator is a *form*, what is multiplied by weights and summed ([`crate::terms`]), under a *weighting*,
+//! what the weights are ([`crate::weighting`]). To add one that is made of both: a row here, and nothing else.
 
-/// An estimator, in the order of [`REGISTRY`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Estimator {
-    /// Direct method.
-    Dm,
-    /// Trajectory-wise importance sampling.
-    Tis,
-    /// Per-decision importance sampling.
-    Pdis,
-    /// Doubly robust.
-    Dr,
-    /// Self-normalised trajectory-wise importance sampling.
-    Sntis,
-    /// Self-normalised per-decision importance sampling.
-    Snpdis,
-    /// Self-normalised doubly robust.
-    Sndr,
+use crate::weighting::{Ratio, Transform, Weighting};
+
+/// What is summed. The index of a form in arrays is its number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    /// mean v_0.
+    Direct,
+    /// mean W_{T-1} G.
+    Return,
+    /// sum W_{T-1} G / sum W_{T-1}.
+    NormalisedReturn,
+    /// mean sum_t gamma^t W_t r_t.
+    Reward,
+    /// sum_t gamma^t sum W_t r_t / sum W_t.
+    NormalisedReward,
+    /// mean { v_0 + sum_t gamma^t W_t d_t }, d_t = r_t - q_t + gamma v_{t+1}.
+    Residual,
+    /// mean v_0 + sum_t gamma^t sum W_t d_t / sum W_t.
+    NormalisedResidual,
+    /// mean W_{T-1} (G - c) + c, c = Cov(W G, W) / Var(W).
+    Centred,
 }
 
-/// Number of estimators.
-pub const ESTIMATORS: usize = 7;
+/// Number of forms.
+pub const FORMS: usize = 8;
+/// All of them, by number.
+pub const ALL_FORMS: [Form; FORMS] = [
+    Form::Direct,
+    Form::Return,
+    Form::NormalisedReturn,
+    Form::Reward,
+    Form::NormalisedReward,
+    Form::Residual,
+    Form::NormalisedResidual,
+    Form::Centred,
+];
 
-/// What is to be known about an estimator without its formula.
+impl Form {
+    /// Whether it divides by a sum of weights, and so is undefined when that is 0.
+    pub fn self_normalised(self) -> bool {
+        matches!(
+            self,
+            Self::NormalisedReturn | Self::NormalisedReward | Self::NormalisedResidual
+        )
+    }
+
+    /// As Python knows it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Direct => "direct",
+            Self::Return => "return",
+            Self::NormalisedReturn => "normalised return",
+            Self::Reward => "reward",
+            Self::NormalisedReward => "normalised reward",
+            Self::Residual => "residual",
+            Self::NormalisedResidual => "normalised residual",
+            Self::Centred => "centred",
+        }
+    }
+
+    /// The form that is the same one where every episode has one step.
+    pub fn with_one_step(self) -> Self {
+        match self {
+            Self::Reward => Self::Return,
+            Self::NormalisedReward => Self::NormalisedReturn,
+            other => other,
+        }
+    }
+}
+
+/// What is to be known about an estimator.
 #[derive(Debug, Clone, Copy)]
 pub struct Entry {
-    /// Which one.
-    pub estimator: Estimator,
     /// Canonical name, as results carry it.
     pub name: &'static str,
     /// Other names it is known by.
@@ -37,112 +84,341 @@ pub struct Entry {
     pub title: &'static str,
     /// The group it belongs to.
     pub family: &'static str,
-    /// Columns it needs of each evaluation policy.
+    /// What is summed.
+    pub form: Form,
+    /// What the weights are made of.
+    pub ratio: Ratio,
+    /// Columns it needs of each evaluation policy; with `n_step` above 0 also prob.
     pub needs: &'static [&'static str],
-    /// Whether it divides by a sum of weights, and so is undefined when that is 0.
-    pub self_normalised: bool,
+    /// Options it takes, by name; of transforms one at a time.
+    pub options: &'static [&'static str],
+    /// The option that it must be given.
+    pub required: Option<&'static str>,
+    /// Whether it is for single decisions alone.
+    pub one_step: bool,
     /// Paper and equation.
     pub source: &'static str,
 }
 
-impl Entry {
-    /// Whether it uses importance weights, and so the log's propensities.
-    pub fn weighted(&self) -> bool {
-        self.needs.contains(&"prob")
-    }
+/// Transforms of any weight.
+const TRANSFORMS: &[&str] = &[
+    "clip",
+    "exponent",
+    "shrinkage",
+    "harmonic",
+    "switch",
+    "per_step",
+];
+/// The same of marginal weights, which have no single step to transform.
+const MARGINAL: &[&str] = &[
+    "n_step",
+    "clip",
+    "exponent",
+    "shrinkage",
+    "harmonic",
+    "switch",
+];
+/// The same where the marginal ratio is the whole weight.
+const RATIO: &[&str] = &["clip", "exponent", "shrinkage", "harmonic", "switch"];
 
-    /// Whether it corrects a Q-model by weighted residuals.
-    pub fn doubly_robust(&self) -> bool {
-        self.needs.contains(&"q")
-    }
-}
+const PLAIN: Entry = Entry {
+    name: "",
+    aliases: &[],
+    title: "",
+    family: "basic",
+    form: Form::Direct,
+    ratio: Ratio::Cumulative,
+    needs: &["prob"],
+    options: TRANSFORMS,
+    required: None,
+    one_step: false,
+    source: "",
+};
+const STATE: Entry = Entry {
+    family: "marginal",
+    ratio: Ratio::State,
+    needs: &["prob", "state_ratio"],
+    options: MARGINAL,
+    ..PLAIN
+};
+const STATE_ACTION: Entry = Entry {
+    family: "marginal",
+    ratio: Ratio::StateAction,
+    needs: &["state_action_ratio"],
+    options: MARGINAL,
+    ..PLAIN
+};
+const BANDIT: Entry = Entry {
+    family: "bandit",
+    ..PLAIN
+};
+const DOUBLY: &[&str] = &["prob", "q", "v"];
+const SOPE: &str = "Yuan, Chandak, Giguere, Thomas & Niekum 2021 (SOPE)";
 
-/// Every estimator, in the order in which defaults list them.
-pub const REGISTRY: [Entry; ESTIMATORS] = [
+/// Every estimator, in the order in which documents list them.
+pub const REGISTRY: [Entry; 24] = [
     Entry {
-        estimator: Estimator::Dm,
         name: "dm",
-        aliases: &[],
         title: "direct method",
-        family: "basic",
+        form: Form::Direct,
+        ratio: Ratio::None,
         needs: &["v"],
-        self_normalised: false,
+        options: &[],
         source: "Beygelzimer & Langford 2009; Le, Voloshin & Yue 2019",
+        ..PLAIN
     },
     Entry {
-        estimator: Estimator::Tis,
         name: "tis",
         aliases: &["ips"],
         title: "trajectory-wise importance sampling",
-        family: "basic",
-        needs: &["prob"],
-        self_normalised: false,
+        form: Form::Return,
         source: "Precup, Sutton & Singh 2000, section 3",
+        ..PLAIN
     },
     Entry {
-        estimator: Estimator::Pdis,
         name: "pdis",
-        aliases: &[],
         title: "per-decision importance sampling",
-        family: "basic",
-        needs: &["prob"],
-        self_normalised: false,
+        form: Form::Reward,
         source: "Precup, Sutton & Singh 2000, section 4",
+        ..PLAIN
     },
     Entry {
-        estimator: Estimator::Dr,
         name: "dr",
-        aliases: &[],
         title: "doubly robust",
-        family: "basic",
-        needs: &["prob", "q", "v"],
-        self_normalised: false,
+        form: Form::Residual,
+        needs: DOUBLY,
         source: "Jiang & Li 2016, eq. 10; Thomas & Brunskill 2016, section 4",
+        ..PLAIN
     },
     Entry {
-        estimator: Estimator::Sntis,
         name: "sntis",
         aliases: &["snips", "wis"],
         title: "self-normalised trajectory-wise importance sampling",
-        family: "basic",
-        needs: &["prob"],
-        self_normalised: true,
+        form: Form::NormalisedReturn,
         source: "Precup, Sutton & Singh 2000, section 3; Swaminathan & Joachims 2015",
+        ..PLAIN
     },
     Entry {
-        estimator: Estimator::Snpdis,
         name: "snpdis",
-        aliases: &[],
         title: "self-normalised per-decision importance sampling (CWPDIS)",
-        family: "basic",
-        needs: &["prob"],
-        self_normalised: true,
+        form: Form::NormalisedReward,
         source: "Thomas 2015, section 3.9 (consistent weighted per-decision)",
+        ..PLAIN
     },
     Entry {
-        estimator: Estimator::Sndr,
         name: "sndr",
         aliases: &["wdr"],
         title: "self-normalised (weighted) doubly robust",
-        family: "basic",
-        needs: &["prob", "q", "v"],
-        self_normalised: true,
+        form: Form::NormalisedResidual,
+        needs: DOUBLY,
         source: "Thomas & Brunskill 2016, section 5",
+        ..PLAIN
+    },
+    Entry {
+        name: "drl",
+        title: "double reinforcement learning",
+        form: Form::Residual,
+        needs: &["state_action_ratio", "q", "v"],
+        options: RATIO,
+        source: "Kallus & Uehara 2020, eq. 9",
+        ..STATE_ACTION
+    },
+    Entry {
+        name: "sm_dm",
+        title: "direct method with a marginal learner's v",
+        form: Form::Direct,
+        ratio: Ratio::None,
+        needs: &["v"],
+        options: &[],
+        source: "Uehara, Huang & Jiang 2020",
+        ..STATE
+    },
+    Entry {
+        name: "sm_is",
+        title: "state-marginal importance sampling",
+        form: Form::Reward,
+        source: "Liu, Li, Tang & Zhou 2018; Yuan et al. 2021 (SOPE)",
+        ..STATE
+    },
+    Entry {
+        name: "sm_dr",
+        title: "state-marginal doubly robust",
+        form: Form::Residual,
+        needs: &["prob", "state_ratio", "q", "v"],
+        source: "Liu, Bacon & Brunskill 2020; Yuan et al. 2021 (SOPE)",
+        ..STATE
+    },
+    Entry {
+        name: "sm_snis",
+        title: "self-normalised state-marginal importance sampling",
+        form: Form::NormalisedReward,
+        source: SOPE,
+        ..STATE
+    },
+    Entry {
+        name: "sm_sndr",
+        title: "self-normalised state-marginal doubly robust",
+        form: Form::NormalisedResidual,
+        needs: &["prob", "state_ratio", "q", "v"],
+        source: SOPE,
+        ..STATE
+    },
+    Entry {
+        name: "sam_is",
+        title: "state-action-marginal importance sampling",
+        form: Form::Reward,
+        source: "Uehara, Huang & Jiang 2020; Yuan et al. 2021 (SOPE)",
+        ..STATE_ACTION
+    },
+    Entry {
+        name: "sam_dr",
+        title: "state-action-marginal doubly robust",
+        form: Form::Residual,
+        needs: &["state_action_ratio", "q", "v"],
+        source: "Kallus & Uehara 2020; Yuan et al. 2021 (SOPE)",
+        ..STATE_ACTION
+    },
+    Entry {
+        name: "sam_snis",
+        title: "self-normalised state-action-marginal importance sampling",
+        form: Form::NormalisedReward,
+        source: SOPE,
+        ..STATE_ACTION
+    },
+    Entry {
+        name: "sam_sndr",
+        title: "self-normalised state-action-marginal doubly robust",
+        form: Form::NormalisedResidual,
+        needs: &["state_action_ratio", "q", "v"],
+        source: SOPE,
+        ..STATE_ACTION
+    },
+    Entry {
+        name: "switch_dr",
+        title: "doubly robust, without the largest weights",
+        form: Form::Residual,
+        needs: DOUBLY,
+        options: &["switch"],
+        required: Some("switch"),
+        source: "Wang, Agarwal & Dudik 2017",
+        ..BANDIT
+    },
+    Entry {
+        name: "dros",
+        title: "doubly robust with optimistic shrinkage",
+        form: Form::Residual,
+        needs: DOUBLY,
+        options: &["shrinkage"],
+        required: Some("shrinkage"),
+        source: "Su, Dimakopoulou, Krishnamurthy & Dudik 2020, section 4.2",
+        ..BANDIT
+    },
+    Entry {
+        name: "drps",
+        title: "doubly robust with pessimistic shrinkage",
+        form: Form::Residual,
+        needs: DOUBLY,
+        options: &["clip"],
+        required: Some("clip"),
+        source: "Su, Dimakopoulou, Krishnamurthy & Dudik 2020, section 4.1",
+        ..BANDIT
+    },
+    Entry {
+        name: "mrdr",
+        title: "more robust doubly robust",
+        form: Form::Residual,
+        needs: DOUBLY,
+        source: "Farajtabar, Chow & Ghavamzadeh 2018",
+        ..BANDIT
+    },
+    Entry {
+        name: "beta_ips",
+        title: "importance sampling less its best control variate",
+        form: Form::Centred,
+        one_step: true,
+        options: &[],
+        source: "Gupta, Jeunen, Oosterhuis & de Rijke 2024",
+        ..BANDIT
+    },
+    Entry {
+        name: "ix",
+        title: "implicit exploration",
+        form: Form::Return,
+        one_step: true,
+        options: &["exploration"],
+        required: Some("exploration"),
+        source: "Kocak, Neu, Valko & Munos 2014; Gabbianelli, Neu & Papini 2024",
+        ..BANDIT
+    },
+    Entry {
+        name: "ls",
+        title: "logarithmic smoothing",
+        form: Form::Return,
+        one_step: true,
+        options: &["smoothing"],
+        required: Some("smoothing"),
+        source: "Sakhi, Aouali, Alquier & Chopin 2024",
+        ..BANDIT
     },
 ];
 
-impl Estimator {
-    /// Its row in the table.
-    pub fn entry(self) -> &'static Entry {
-        &REGISTRY[self as usize]
+impl Entry {
+    /// By canonical name.
+    pub fn named(name: &str) -> Option<&'static Self> {
+        REGISTRY.iter().find(|entry| entry.name == name)
     }
 
-    /// By canonical name.
-    pub fn from_name(name: &str) -> Option<Self> {
+    /// Whether it uses importance weights.
+    pub fn weighted(&self) -> bool {
+        self.ratio != Ratio::None
+    }
+}
+
+/// An estimator with its options.
+#[derive(Debug, Clone, Copy)]
+pub struct Estimator {
+    /// Its row in the table.
+    pub entry: &'static Entry,
+    /// Its weights.
+    pub weighting: Weighting,
+}
+
+impl Estimator {
+    /// Per-decision importance sampling, the simplest with w_t.
+    pub const PDIS: Self = Self {
+        entry: &REGISTRY[2],
+        weighting: Weighting::CUMULATIVE,
+    };
+
+    /// Without options, by canonical name.
+    pub fn named(name: &str) -> Option<Self> {
+        Entry::named(name).map(|entry| Self {
+            entry,
+            weighting: Weighting::new(entry.ratio),
+        })
+    }
+
+    /// Every estimator that needs no option, of the families given.
+    pub fn all(families: &[&str]) -> Vec<Self> {
         REGISTRY
             .iter()
-            .find(|entry| entry.name == name)
-            .map(|entry| entry.estimator)
+            .filter(|entry| families.contains(&entry.family) && entry.required.is_none())
+            .filter_map(|entry| Self::named(entry.name))
+            .collect()
+    }
+
+    /// With a transform of its weights.
+    #[must_use]
+    pub fn transformed(mut self, transform: Transform) -> Self {
+        self.weighting.transform = transform;
+        self
+    }
+
+    /// With so many steps back to the marginal ratio.
+    #[must_use]
+    pub fn stepped(mut self, n_step: usize) -> Self {
+        self.weighting.n_step = n_step;
+        self
     }
 }
 
@@ -151,11 +427,32 @@ mod tests {
     use super::*;
 
     #[test]
-    fn rows_stand_where_their_estimator_says() {
+    fn names_are_unique_and_needs_follow_from_the_form() {
         for (i, entry) in REGISTRY.iter().enumerate() {
-            assert_eq!(entry.estimator as usize, i);
-            assert_eq!(Estimator::from_name(entry.name), Some(entry.estimator));
+            let names = |e: &Entry| [&[e.name], e.aliases].concat();
+            for earlier in &REGISTRY[..i] {
+                assert!(names(entry).iter().all(|n| !names(earlier).contains(n)));
+            }
+            let residual = matches!(entry.form, Form::Residual | Form::NormalisedResidual);
+            assert_eq!(residual, entry.needs.contains(&"q"), "{}", entry.name);
+            assert_eq!(
+                entry.weighted(),
+                entry.form != Form::Direct,
+                "{}",
+                entry.name
+            );
+            let ratio = match entry.ratio {
+                Ratio::None => "v",
+                Ratio::Cumulative => "prob",
+                Ratio::State => "state_ratio",
+                Ratio::StateAction => "state_action_ratio",
+            };
+            assert!(entry.needs.contains(&ratio), "{}", entry.name);
         }
-        assert_eq!(Estimator::from_name("ips"), None);
+        assert!(Entry::named("ips").is_none());
+        assert_eq!(Estimator::PDIS.entry.name, "pdis");
+        for (i, form) in ALL_FORMS.into_iter().enumerate() {
+            assert_eq!(form as usize, i);
+        }
     }
 }

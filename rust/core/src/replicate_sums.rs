@@ -1,18 +1,17 @@
 //! The state of some replicates: the sums of [`crate::sums::Sums`] under each one's multiplicities.
 //!
-//! Columns of terms stand eight to a panel: those without a step (1, G, and for each policy v_0, w_{T-1},
-//! w_{T-1} G), those of each policy's steps (w_t, w_t r_t, w_t d_t), and the last weights by length.
-//! Only those are kept that an estimator asks for.
+//! Columns of terms stand eight to a panel: those without a step (1, G, and for each policy and kind of
+//! weights v_0, W_{T-1}, W_{T-1} G, W_{T-1}^2, W_{T-1}^2 G), those of each one's steps (W_t, W_t r_t,
+//! W_t d_t), and the last weights by length. Only those are kept that an estimator asks for.
 
 use std::ops::Range;
 
 use crate::digits::Digits;
 use crate::panels::{Cells, Exponents, Row, Sum, Tables, WIDTH};
-use crate::registry::Estimator;
+use crate::plan::{Group, Plan};
+use crate::registry::Form;
 use crate::resample::OCTET;
 use crate::sums::Sums;
-use crate::terms::one_step::twin;
-use crate::tiles::Plan;
 use crate::weights::{Extended, Weight};
 
 /// Terms are scaled where the largest of a bundle leaves 2^±300.
@@ -20,38 +19,45 @@ const PLAIN_EXPONENT: i64 = 300;
 /// Columns before those of the policies: 1 and G.
 const OWN: usize = 2;
 
-/// Which sums the estimators need.
+/// Which sums one kind of weights needs.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Columns {
     /// sum v_0.
     v0: bool,
-    /// sum w_{T-1} and sum w_{T-1} G.
+    /// sum W_{T-1} and sum W_{T-1} G.
     last: bool,
-    /// sum w_{T-1} by length.
+    /// sum W_{T-1}^2 and sum W_{T-1}^2 G.
+    squares: bool,
+    /// sum W_{T-1} by length.
     ended: bool,
-    /// By step: sum w_t, sum w_t r_t, sum w_t d_t.
+    /// By step: sum W_t, sum W_t r_t, sum W_t d_t.
     pub(crate) steps: [bool; 3],
 }
 
 impl Columns {
-    pub(crate) fn new(plan: &Plan) -> Self {
-        use Estimator::{Dm, Dr, Pdis, Sndr, Snpdis, Sntis, Tis};
+    fn new(group: &Group, plan: &Plan) -> Self {
+        use Form::{Centred, NormalisedResidual, NormalisedReturn, NormalisedReward, Residual};
         let one_step = plan.one_step();
-        let any = |wanted: &[Estimator]| {
-            let asked = plan.estimators.iter();
-            asked
-                .copied()
-                .any(|e| wanted.contains(&if one_step { twin(e) } else { e }))
-        };
+        let any = |wanted: &[Form]| group.forms.iter().any(|form| wanted.contains(form));
+        let reads = group.reads;
         // With one step the last weight is the first.
         let steps = if one_step {
-            [any(&[Sntis, Sndr]), any(&[Tis, Sntis]), any(&[Dr, Sndr])]
+            [
+                any(&[NormalisedReturn, NormalisedResidual, Centred]),
+                reads.returned,
+                reads.residual,
+            ]
         } else {
-            [any(&[Snpdis, Sndr]), any(&[Pdis, Snpdis]), any(&[Dr, Sndr])]
+            [
+                any(&[NormalisedReward, NormalisedResidual]),
+                reads.reward,
+                any(&[Residual, NormalisedResidual]),
+            ]
         };
         Self {
-            v0: any(&[Dm, Dr, Sndr]),
-            last: !one_step && any(&[Tis, Sntis]),
+            v0: reads.v0,
+            last: !one_step && reads.returned,
+            squares: reads.squares,
             ended: steps[0] && plan.log.episodes.lengths_differ(),
             steps,
         }
@@ -62,28 +68,66 @@ impl Columns {
         self.steps.iter().filter(|used| **used).count()
     }
 
-    /// Columns of a policy that have no step.
+    /// Columns that have no step.
     fn single(self) -> usize {
-        usize::from(self.v0) + 2 * usize::from(self.last)
+        usize::from(self.v0) + 2 * usize::from(self.last) + 2 * usize::from(self.squares)
+    }
+}
+
+/// Where the columns of each policy and kind of weights stand.
+#[derive(Debug, Clone)]
+pub(crate) struct Layout {
+    /// By kind of weights.
+    pub(crate) groups: Vec<Columns>,
+}
+
+impl Layout {
+    pub(crate) fn new(plan: &Plan) -> Self {
+        let columns = |group| Columns::new(group, plan);
+        Self {
+            groups: plan.groups.iter().map(columns).collect(),
+        }
     }
 
-    /// Panels of columns without a step, of a policy's steps, and of last weights.
-    fn panels(self, policies: usize, horizon: usize) -> [usize; 3] {
-        let ended = if self.ended {
-            policies.div_ceil(WIDTH)
-        } else {
-            0
-        };
-        [
-            (OWN + policies * self.single()).div_ceil(WIDTH),
-            (horizon * self.per_step()).div_ceil(WIDTH),
-            ended,
-        ]
+    /// Columns of a unit.
+    fn of(&self, unit: usize) -> Columns {
+        self.groups[unit % self.groups.len()]
+    }
+
+    /// Where those without a step begin.
+    fn single(&self, unit: usize) -> usize {
+        OWN + self.before(unit, Columns::single)
+    }
+
+    /// Which column of last weights it has.
+    fn ended(&self, unit: usize) -> Option<usize> {
+        let own = self.of(unit).ended;
+        own.then(|| self.before(unit, |columns| usize::from(columns.ended)))
+    }
+
+    /// The sum of `count` over the units before one.
+    fn before(&self, unit: usize, count: impl Fn(Columns) -> usize) -> usize {
+        let kinds = self.groups.len();
+        let sum = |groups: &[Columns]| groups.iter().map(|&c| count(c)).sum::<usize>();
+        unit / kinds * sum(&self.groups) + sum(&self.groups[..unit % kinds])
+    }
+
+    /// Panels of columns without a step, of each kind's steps, and of last weights.
+    fn panels(&self, policies: usize, horizon: usize) -> (usize, Vec<usize>, usize) {
+        let units = policies * self.groups.len();
+        let steps = |columns: &Columns| (horizon * columns.per_step()).div_ceil(WIDTH);
+        (
+            self.single(units).div_ceil(WIDTH),
+            self.groups.iter().map(steps).collect(),
+            self.before(units, |columns| usize::from(columns.ended))
+                .div_ceil(WIDTH),
+        )
     }
 
     /// Memory of the sums of an octet of replicates.
-    pub(crate) fn bytes(self, policies: usize, horizon: usize) -> usize {
-        let [single, steps, ended] = self.panels(policies, horizon);
+    pub(crate) fn bytes(&self, policies: usize, horizon: usize) -> usize {
+        let (single, steps, ended) = self.panels(policies, horizon);
+        let steps = steps.iter().sum::<usize>();
         (single + policies * steps + ended * horizon) * size_of::<[Sum; OCTET]>()
     }
 }
@@ -115,11 +159,11 @@ pub(crate) fn write(
 
 /// The sums of some octets of replicates.
 pub(crate) struct ReplicateSums {
-    columns: Columns,
+    layout: Layout,
     single: Vec<Cells>,
-    /// By policy and panel.
+    /// By unit and panel.
     pub(crate) steps: Vec<Vec<Cells>>,
-    /// By panel of policies, and by length less 1.
+    /// By panel of units, and by length less 1.
     ended: Vec<Vec<Cells>>,
 }
 
@@ -134,14 +178,15 @@ pub(crate) struct Single {
 }
 
 impl ReplicateSums {
-    pub(crate) fn new(columns: Columns, policies: usize, horizon: usize, octets: usize) -> Self {
-        let [single, steps, ended] = columns.panels(policies, horizon);
+    pub(crate) fn new(layout: Layout, policies: usize, horizon: usize, octets: usize) -> Self {
+        let (single, steps, ended) = layout.panels(policies, horizon);
         let cells = |n| vec![Cells::new(octets); n];
+        let units = (0..policies).flat_map(|_| &steps);
         Self {
-            columns,
             single: cells(single),
-            steps: vec![cells(steps); policies],
+            steps: units.map(|&n| cells(n)).collect(),
             ended: vec![cells(horizon - 1); ended],
+            layout,
         }
     }
 
@@ -159,32 +204,40 @@ impl ReplicateSums {
         self.put(single, 1, returns.iter().map(|g| Extended::from(*g)));
     }
 
-    /// Takes what a policy has of the bundle beside its steps.
+    /// Takes what a unit has of the bundle beside its steps.
     pub(crate) fn take(
         &mut self,
         single: &mut Single,
-        policy: usize,
+        unit: usize,
         v0: impl Iterator<Item = f64> + Clone,
         last: &[Extended],
         returns: &[f64],
     ) {
-        let mut column = OWN + policy * self.columns.single();
-        if self.columns.v0 {
+        let columns = self.layout.of(unit);
+        let mut column = self.layout.single(unit);
+        if columns.v0 {
             self.put(single, column, v0.map(Extended::from));
             column += 1;
         }
-        if self.columns.last {
+        let with_returns = last.iter().zip(returns);
+        if columns.last {
             self.put(single, column, last.iter().copied());
             self.put(
                 single,
                 column + 1,
-                last.iter().zip(returns).map(|(w, g)| w.times(*g)),
+                with_returns.clone().map(|(w, g)| w.times(*g)),
             );
+            column += 2;
         }
-        if self.columns.ended {
-            let rows = &mut single.last[policy / WIDTH * single.n..];
+        if columns.squares {
+            self.put(single, column, last.iter().map(|w| w.product(*w)));
+            let terms = with_returns.map(|(w, g)| w.product(*w).times(*g));
+            self.put(single, column + 1, terms);
+        }
+        if let Some(place) = self.layout.ended(unit) {
+            let rows = &mut single.last[place / WIDTH * single.n..];
             for (row, w) in rows.iter_mut().zip(last) {
-                row[policy % WIDTH] = *w;
+                row[place % WIDTH] = *w;
             }
         }
     }
@@ -248,67 +301,76 @@ impl ReplicateSums {
         (get(0), get(1))
     }
 
-    /// The columns of one policy, each as a place in a panel.
-    fn columns_of(&self, policy: usize) -> impl Iterator<Item = (&Cells, usize)> {
-        let first = OWN + policy * self.columns.single();
-        let single = (0..OWN).chain(first..first + self.columns.single());
+    /// The columns of one unit, each as a place in a panel.
+    fn columns_of(&self, unit: usize) -> impl Iterator<Item = (&Cells, usize)> {
+        let first = self.layout.single(unit);
+        let single = (0..OWN).chain(first..first + self.layout.of(unit).single());
         let single = single.map(|column| (&self.single[column / WIDTH], column % WIDTH));
-        let steps = self.steps[policy].iter();
+        let steps = self.steps[unit].iter();
         let steps = steps.flat_map(|cells| (0..WIDTH).map(move |slot| (cells, slot)));
-        let lengths = self.ended.get(policy / WIDTH).into_iter().flatten();
-        let lengths = lengths.map(move |cells| (cells, policy % WIDTH));
+        let place = self.layout.ended(unit);
+        let lengths = place.into_iter().flat_map(|place| {
+            let cells = self.ended[place / WIDTH].iter();
+            cells.map(move |cells| (cells, place % WIDTH))
+        });
         single.chain(steps).chain(lengths)
     }
 
-    /// Whether the sums of one policy need no exponents.
-    pub(crate) fn is_plain(&self, policy: usize) -> bool {
-        self.columns_of(policy)
+    /// Whether the sums of one unit need no exponents.
+    pub(crate) fn is_plain(&self, unit: usize) -> bool {
+        self.columns_of(unit)
             .all(|(cells, slot)| cells.is_plain(slot))
     }
 
-    /// Whether some sum of one policy under a replicate may miss terms that it would show.
-    pub(crate) fn is_faint(&self, policy: usize, replicate: usize) -> bool {
-        self.columns_of(policy)
+    /// Whether some sum of one unit under a replicate may miss terms that it would show.
+    pub(crate) fn is_faint(&self, unit: usize, replicate: usize) -> bool {
+        self.columns_of(unit)
             .any(|(cells, slot)| cells.is_faint(slot, replicate))
     }
 
-    /// The sums of one policy under one replicate; `get` is [`Cells::get`], or where there are no exponents
+    /// The sums of one unit under one replicate; `get` is [`Cells::get`], or where there are no exponents
     /// [`Cells::plain`].
     pub(crate) fn read<W: Weight>(
         &self,
-        policy: usize,
+        unit: usize,
         replicate: usize,
         get: impl Fn(&Cells, usize, usize) -> W,
         sums: &mut Sums<W>,
     ) {
         let at = |cells: &Cells, column| get(cells, column, replicate);
         let single = |column: usize| at(&self.single[column / WIDTH], column % WIDTH);
-        let mut column = OWN + policy * self.columns.single();
-        if self.columns.v0 {
-            sums.v0 = single(column).scaled(0);
-            column += 1;
-        }
-        if self.columns.last {
-            sums.last.sum = single(column);
-            sums.last_return = single(column + 1);
-        }
-        let (panels, per_step) = (&self.steps[policy], self.columns.per_step());
+        let columns = self.layout.of(unit);
+        let mut column = self.layout.single(unit);
+        let (panels, per_step) = (&self.steps[unit], columns.per_step());
         for (t, step) in sums.steps.iter_mut().enumerate() {
             let into = [&mut step.w, &mut step.wr, &mut step.wd];
-            let used = into.into_iter().zip(self.columns.steps);
+            let used = into.into_iter().zip(columns.steps);
             let sums = used.filter_map(|(sum, used)| used.then_some(sum));
             for (column, sum) in (t * per_step..).zip(sums) {
                 *sum = at(&panels[column / WIDTH], column % WIDTH);
             }
         }
-        if let Some(lengths) = self.ended.get(policy / WIDTH) {
-            for (sum, cells) in sums.ended[1..].iter_mut().zip(lengths) {
-                *sum = at(cells, policy % WIDTH);
-            }
+        if columns.v0 {
+            sums.v0 = single(column).scaled(0);
+            column += 1;
         }
-        if let ([first], false) = (&sums.steps[..], self.columns.last) {
+        if columns.last {
+            sums.last.sum = single(column);
+            sums.last_return = single(column + 1);
+            column += 2;
+        } else if let [first] = &sums.steps[..] {
             sums.last.sum = first.w;
             sums.last_return = first.wr;
+        }
+        if columns.squares {
+            sums.last.squares = single(column);
+            sums.square_return = single(column + 1);
+        }
+        if let Some(place) = self.layout.ended(unit) {
+            let lengths = &self.ended[place / WIDTH];
+            for (sum, cells) in sums.ended[1..].iter_mut().zip(lengths) {
+                *sum = at(cells, place % WIDTH);
+            }
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The state of the basic estimators: mergeable sums over episodes, one set for each policy.
+//! The state: mergeable sums over episodes, one set for each policy and each kind of weights.
 //!
 //! A block of [`BLOCK`] episodes is summed in episode order; blocks are merged in index order. That
 //! order is decided here and nowhere else, so the same rows in the same order give the same bits for
@@ -104,7 +104,7 @@ impl<W: Weight> Moments<W> {
     }
 }
 
-/// The state: everything the seven basic estimators need to know of one policy.
+/// The state: everything that the forms of one kind of weights need to know of one policy.
 ///
 /// The horizon (the longest episode of the whole log) must be known before the first episode is
 /// added, since the discounted weight of a finished episode runs on to it.
@@ -119,6 +119,8 @@ pub struct Sums<W> {
     pub last: Moments<W>,
     /// sum w_{T-1} G.
     pub last_return: W,
+    /// sum w_{T-1}^2 G, for the form that reads it.
+    pub square_return: W,
     /// Of sum_t gamma^t w_t, held past the end up to the horizon.
     pub discounted: Moments<W>,
     /// sum v_0.
@@ -141,6 +143,7 @@ impl<W: Weight> Sums<W> {
             ended: vec![W::ZERO; longest + 1],
             last: Moments::ZERO,
             last_return: W::ZERO,
+            square_return: W::ZERO,
             discounted: Moments::ZERO,
             v0: 0.0,
             tails: [Tail::none(), Tail::none()],
@@ -171,6 +174,7 @@ impl<W: Weight> Sums<W> {
         }
         self.last.merge(&other.last);
         self.last_return = self.last_return.plus(other.last_return);
+        self.square_return = self.square_return.plus(other.square_return);
         self.discounted.merge(&other.discounted);
         self.v0 += other.v0;
         for (a, b) in self.tails.iter_mut().zip(&other.tails) {
@@ -193,6 +197,7 @@ impl<W: Weight> Sums<W> {
             ended: self.ended.iter().map(|w| w.widen()).collect(),
             last: self.last.widen(),
             last_return: self.last_return.widen(),
+            square_return: self.square_return.widen(),
             discounted: self.discounted.widen(),
             v0: self.v0,
             tails: self.tails.clone(),
@@ -210,18 +215,19 @@ pub struct Spread {
     pub squares: Vec<f64>,
     /// The same of cubes; NaN where they are not wanted.
     pub cubes: Vec<f64>,
-    /// For each policy sum (w / mean w) psi of `sntis`, the numerator of its bias.
+    /// For each policy and kind of weights sum (w / mean w) psi of the normalised return, the numerator of its
+    /// bias.
     pub bias: Vec<f64>,
 }
 
 impl Spread {
     /// No episodes yet.
-    pub fn new(estimators: usize, policies: usize) -> Self {
+    pub fn new(estimators: usize, policies: usize, weightings: usize) -> Self {
         let size = estimators * (policies + 1) * (policies + 1);
         Self {
             squares: vec![0.0; size],
             cubes: vec![0.0; size],
-            bias: vec![0.0; policies],
+            bias: vec![0.0; policies * weightings],
         }
     }
 

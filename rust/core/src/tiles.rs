@@ -6,12 +6,11 @@ use crate::check::Rule;
 use crate::column::Column;
 use crate::episode::Episodes;
 use crate::error::{Error, Result};
-use crate::lanes::vectorise;
+use crate::lanes::{prefetch, vectorise};
+use crate::plan::{Group, Plan};
 use crate::pool::Work;
-use crate::registry::Estimator;
-use crate::sums::{BLOCK, BUNDLE, BUNDLE_ROWS, Discount, TILE_ROWS};
-use crate::terms::basic::Tile;
-use crate::weights::Extended;
+use crate::sums::{BLOCK, BUNDLE, BUNDLE_ROWS, TILE_ROWS};
+use crate::terms::one_step::all_safe;
 
 /// A column and how messages name it, as in `policy "new": column "p_new"`.
 #[derive(Debug, Clone)]
@@ -44,17 +43,83 @@ pub struct Policy<'a> {
     pub q: Option<Input<'a>>,
     /// V(s_t) under the policy.
     pub v: Option<Input<'a>>,
+    /// mu_s(s_t), the marginal ratio of states.
+    pub state_ratio: Option<Input<'a>>,
+    /// mu_sa(s_t, a_t), the marginal ratio of states and actions.
+    pub state_action_ratio: Option<Input<'a>>,
+    /// Whether these ratios are of discounted visits over all steps, and not of mean 1 at each.
+    pub occupancy: bool,
 }
 
-/// What is computed, fixed before the first row is read.
-pub(crate) struct Plan<'a> {
-    pub(crate) log: &'a Log<'a>,
-    pub(crate) policies: &'a [Policy<'a>],
-    pub(crate) estimators: &'a [Estimator],
-    pub(crate) weighted: bool,
-    pub(crate) doubly_robust: bool,
-    pub(crate) narrow: Discount<f64>,
-    pub(crate) wide: Discount<Extended>,
+/// Consecutive whole episodes of a block: their columns, read and checked. What no estimator reads is
+/// empty.
+#[derive(Debug, Clone, Copy)]
+pub struct Tile<'a> {
+    /// Where all episodes of the log begin and end.
+    pub episodes: &'a Episodes,
+    /// First episode of the tile and the one after its last.
+    pub span: (usize, usize),
+    /// pi(a_t|s_t).
+    pub prob: &'a [f64],
+    /// b(a_t|s_t).
+    pub propensity: &'a [f64],
+    /// rho_t = prob / propensity, in `f64`: 0 or infinite where that cannot hold it.
+    pub rho: &'a [f64],
+    /// r_t.
+    pub reward: &'a [f64],
+    /// Q(s_t, a_t).
+    pub q: &'a [f64],
+    /// V(s_t) under the evaluation policy.
+    pub v: &'a [f64],
+    /// mu_s(s_t).
+    pub state_ratio: &'a [f64],
+    /// mu_sa(s_t, a_t).
+    pub state_action_ratio: &'a [f64],
+    /// G of each episode.
+    pub returns: &'a [f64],
+}
+
+impl<'a> Tile<'a> {
+    /// Rows of its episodes, counted from the tile's first row.
+    pub fn rows(&self) -> impl Iterator<Item = Range<usize>> {
+        let base = self.episodes.rows(self.span.0, self.span.0).start;
+        (self.span.0..self.span.1).map(move |i| {
+            let rows = self.episodes.rows(i, i + 1);
+            rows.start - base..rows.end - base
+        })
+    }
+
+    /// One episode of it, by its place.
+    pub(crate) fn episode(&self, i: usize) -> Self {
+        let base = self.episodes.rows(self.span.0, self.span.0).start;
+        let i = self.span.0 + i;
+        let rows = self.episodes.rows(i, i + 1);
+        let rows = rows.start - base..rows.end - base;
+        let cut = |column: &'a [f64]| column.get(rows.clone()).unwrap_or_default();
+        Tile {
+            episodes: self.episodes,
+            span: (i, i + 1),
+            prob: cut(self.prob),
+            propensity: cut(self.propensity),
+            rho: cut(self.rho),
+            reward: cut(self.reward),
+            q: cut(self.q),
+            v: cut(self.v),
+            state_ratio: cut(self.state_ratio),
+            state_action_ratio: cut(self.state_action_ratio),
+            returns: &self.returns[i - self.span.0..=i - self.span.0],
+        }
+    }
+
+    /// Asks for the rows that stand one tile after these, in every column that is in use.
+    #[inline(always)]
+    pub(crate) fn prefetch(&self, rows: &Range<usize>) {
+        for column in [self.prob, self.propensity, self.reward, self.q, self.v] {
+            if !column.is_empty() {
+                prefetch(column, rows.start, rows.len(), TILE_ROWS);
+            }
+        }
+    }
 }
 
 /// Buffers for columns that cannot be borrowed, and the returns of a tile.
@@ -71,7 +136,38 @@ pub(crate) struct PolicyScratch {
     prob: Vec<f64>,
     q: Vec<f64>,
     v: Vec<f64>,
+    state_ratio: Vec<f64>,
+    state_action_ratio: Vec<f64>,
     rho: Vec<f64>,
+}
+
+/// The weights of a tile's rows, and room for making them.
+pub(crate) struct Filled<W> {
+    pub(crate) weights: Vec<W>,
+    pub(crate) spare: Vec<W>,
+}
+
+impl<W> Default for Filled<W> {
+    fn default() -> Self {
+        Self {
+            weights: Vec::new(),
+            spare: Vec::new(),
+        }
+    }
+}
+
+impl Filled<f64> {
+    /// The weights of single decisions: where they are the ratios, those. `None`: one is beyond the range in
+    /// which `f64` is exact.
+    pub(crate) fn one_step<'s>(&'s mut self, group: &Group, tile: &Tile<'s>) -> Option<&'s [f64]> {
+        if group.is_ratio() {
+            return all_safe(tile).then_some(tile.rho);
+        }
+        let safe = group
+            .weighting
+            .fill(tile, &mut self.weights, &mut self.spare);
+        safe.then_some(&self.weights)
+    }
 }
 
 /// Buffers of one thread.
@@ -99,25 +195,6 @@ fn divide(a: &[f64], b: &[f64], out: &mut Vec<f64>) {
 }
 
 impl<'a> Plan<'a> {
-    /// For every policy with every estimator.
-    pub(crate) fn new(
-        log: &'a Log<'a>,
-        policies: &'a [Policy<'a>],
-        estimators: &'a [Estimator],
-        gamma: f64,
-    ) -> Self {
-        let horizon = log.episodes.longest();
-        Self {
-            log,
-            policies,
-            estimators,
-            weighted: estimators.iter().any(|e| e.entry().weighted()),
-            doubly_robust: estimators.iter().any(|e| e.entry().doubly_robust()),
-            narrow: Discount::new(gamma, horizon),
-            wide: Discount::new(gamma, horizon),
-        }
-    }
-
     /// The episodes of a block.
     pub(crate) fn span(&self, block: usize) -> (usize, usize) {
         let first = block * BLOCK;
@@ -200,7 +277,7 @@ impl<'a> Plan<'a> {
     ) -> Tile<'s> {
         let rows = self.log.episodes.rows(span.0, span.1);
         let reward = self.log.reward.read(rows.clone(), &mut scratch.reward);
-        let propensity = self.log.propensity.as_ref().filter(|_| self.weighted);
+        let propensity = self.log.propensity.as_ref().filter(|_| self.reads.prob);
         let mut tile = Tile {
             episodes: self.log.episodes,
             span,
@@ -210,6 +287,8 @@ impl<'a> Plan<'a> {
             reward,
             q: &[],
             v: &[],
+            state_ratio: &[],
+            state_action_ratio: &[],
             returns: &[],
         };
         if self.one_step() {
@@ -239,14 +318,19 @@ impl<'a> Plan<'a> {
         let column = |input: &'s Option<Input<'a>>, used: bool| {
             input.as_ref().filter(|_| used).map(|i| &i.column)
         };
-        let prob = column(&policy.prob, self.weighted);
+        let reads = self.reads;
+        let prob = column(&policy.prob, reads.prob);
         let prob = read(prob, &rows, &mut scratch.prob);
         divide(prob, tile.propensity, &mut scratch.rho);
+        let state = column(&policy.state_ratio, reads.state_ratio);
+        let both = column(&policy.state_action_ratio, reads.state_action_ratio);
         Tile {
             prob,
             rho: &scratch.rho,
-            q: read(column(&policy.q, self.doubly_robust), &rows, &mut scratch.q),
-            v: read(column(&policy.v, self.model()), &rows, &mut scratch.v),
+            q: read(column(&policy.q, reads.q), &rows, &mut scratch.q),
+            v: read(column(&policy.v, reads.v), &rows, &mut scratch.v),
+            state_ratio: read(state, &rows, &mut scratch.state_ratio),
+            state_action_ratio: read(both, &rows, &mut scratch.state_action_ratio),
             ..*tile
         }
     }
@@ -254,13 +338,6 @@ impl<'a> Plan<'a> {
     /// Whether every row is an episode.
     pub(crate) fn one_step(&self) -> bool {
         matches!(self.log.episodes, Episodes::EachRow(_))
-    }
-
-    /// Whether any estimator reads v.
-    pub(crate) fn model(&self) -> bool {
-        self.estimators
-            .iter()
-            .any(|e| e.entry().needs.contains(&"v"))
     }
 
     pub(crate) fn check(&self, policy: &Policy, tile: &Tile) -> Result<()> {
@@ -273,6 +350,12 @@ impl<'a> Plan<'a> {
             (&policy.prob, tile.prob, prob_rule),
             (&policy.q, tile.q, Rule::Amount),
             (&policy.v, tile.v, Rule::Amount),
+            (&policy.state_ratio, tile.state_ratio, Rule::Ratio),
+            (
+                &policy.state_action_ratio,
+                tile.state_action_ratio,
+                Rule::Ratio,
+            ),
         ] {
             if !rule.holds(values)
                 && let Some(input) = input

@@ -49,6 +49,13 @@ pub trait Weight: Copy + Send + Sync {
     /// Quotient.
     #[must_use]
     fn divided_by(self, denominator: Self) -> Self;
+    /// Whether it is larger than a number.
+    fn exceeds(self, x: f64) -> bool;
+    /// Power, of a weight that is not negative.
+    #[must_use]
+    fn powf(self, exponent: f64) -> Self;
+    /// ln(1 + x), for x of -1 or more.
+    fn ln_1p(self) -> f64;
     /// Quotient as `f64`.
     fn ratio(self, denominator: Self) -> f64 {
         self.divided_by(denominator).scaled(0)
@@ -107,6 +114,18 @@ impl Weight for f64 {
     #[inline(always)]
     fn divided_by(self, denominator: Self) -> Self {
         self / denominator
+    }
+    #[inline(always)]
+    fn exceeds(self, x: f64) -> bool {
+        self > x
+    }
+    #[inline(always)]
+    fn powf(self, exponent: f64) -> Self {
+        f64::powf(self, exponent)
+    }
+    #[inline(always)]
+    fn ln_1p(self) -> f64 {
+        f64::ln_1p(self)
     }
 }
 
@@ -268,6 +287,26 @@ impl Weight for Extended {
             self.exponent - denominator.exponent,
         )
     }
+    fn exceeds(self, x: f64) -> bool {
+        self.plus(Self::from(-x)).mantissa > 0.0
+    }
+    fn powf(self, exponent: f64) -> Self {
+        if self.mantissa == 0.0 || exponent == 0.0 {
+            return Self::from(self.mantissa.powf(exponent));
+        }
+        let power = exponent * self.exponent as f64;
+        let whole = power.floor();
+        Self::from(self.mantissa.powf(exponent) * (power - whole).exp2())
+            .product(Self::new(1.0, whole as i64))
+    }
+    fn ln_1p(self) -> f64 {
+        let x = self.to_f64();
+        if x.is_finite() {
+            x.ln_1p()
+        } else {
+            self.mantissa.ln() + self.exponent as f64 * std::f64::consts::LN_2
+        }
+    }
 }
 
 /// Effective sample size (sum c)^2 / sum c^2; 0 when every weight is 0.
@@ -279,7 +318,7 @@ pub fn effective_sample_size(sum: Extended, sum_of_squares: Extended) -> f64 {
 }
 
 /// Below it the squared coefficient of variation is rounding: the weights are constant.
-const CONSTANT: f64 = 1e-13;
+pub(crate) const CONSTANT: f64 = 1e-13;
 /// Below it the weights are so alike that the mean's own rounding, [`ROUNDING`], may be many
 /// standard errors.
 const ALIKE: f64 = 1e-6;
@@ -357,6 +396,10 @@ mod tests {
             prop_assert_eq!(x.ratio(y), a / b);
             prop_assert_eq!(y.step(p / 0.3, p, 0.3).to_f64(), Weight::step(b, p / 0.3, p, 0.3));
             prop_assert_eq!(Extended::from(p).larger(y).to_f64(), p.max(b));
+            prop_assert_eq!(y.exceeds(p), b > p);
+            prop_assert_eq!(y.ln_1p(), b.ln_1p());
+            let (root, plain) = (y.powf(p).to_f64(), b.powf(p));
+            prop_assert!((root - plain).abs() <= 1e-13 * plain);
         }
 
         #[test]

@@ -8,9 +8,10 @@ use counterfolio_core::episode::Episodes;
 use counterfolio_core::evaluate::{Errors, evaluate};
 use counterfolio_core::pool::Work;
 use counterfolio_core::random::{Purpose, hash_integer, uniforms};
-use counterfolio_core::registry::{Estimator, REGISTRY};
+use counterfolio_core::registry::Estimator;
 use counterfolio_core::resample::{Clusters, Ids, POISSON, Resample, Resampling};
 use counterfolio_core::tiles::{Input, Log, Policy};
+use counterfolio_core::weighting::Transform;
 use proptest::prelude::*;
 
 const GAMMA: f64 = 0.9;
@@ -70,6 +71,10 @@ impl Ask<'_> {
                 prob: Some(input(if p % 2 == 0 { &prob } else { &other })),
                 q: Some(input(&q)),
                 v: Some(input(&v)),
+                // Any numbers that are not negative serve as ratios.
+                state_ratio: Some(input(&propensity)),
+                state_action_ratio: Some(input(&other)),
+                occupancy: false,
             })
             .collect();
         let log = Log {
@@ -137,8 +142,20 @@ fn repeated(episodes: &[Episode], multiplicities: &[usize]) -> Vec<Episode> {
     pairs.flat_map(|(e, &m)| vec![e.clone(); m]).collect()
 }
 
+fn named(name: &str) -> Estimator {
+    Estimator::named(name).expect("a known name")
+}
+
+/// Every estimator of any length of episodes, marginal ones two steps back too, and two transforms.
 fn all() -> Vec<Estimator> {
-    REGISTRY.iter().map(|entry| entry.estimator).collect()
+    let plain = Estimator::all(&["basic", "marginal"]);
+    let stepped = plain.iter().filter(|e| e.entry.options.contains(&"n_step"));
+    let stepped: Vec<_> = stepped.map(|e| e.stepped(2)).collect();
+    let transformed = [
+        named("sndr").transformed(Transform::Clip(2.0)),
+        named("sntis").transformed(Transform::Exponent(0.5)),
+    ];
+    [&plain[..], &stepped, &transformed].concat()
 }
 
 /// Equal but for rounding, whose size the values of all estimators set.
@@ -242,7 +259,7 @@ fn weights_beyond_f64() {
             .collect()
     };
     let episodes: Vec<_> = (0..20).map(wild).collect();
-    let estimators = [Estimator::Sntis, Estimator::Snpdis, Estimator::Sndr];
+    let estimators = ["sntis", "snpdis", "sndr"].map(named);
     let ask = Ask {
         episodes: &episodes,
         chunk: 100,
@@ -320,7 +337,8 @@ fn equal_policies_have_the_on_policy_mean_in_every_replicate() {
             (0..=i % 6).map(row).collect()
         })
         .collect();
-    let weighted: Vec<_> = all().into_iter().filter(|e| *e != Estimator::Dm).collect();
+    let mut weighted = Estimator::all(&["basic"]);
+    weighted.retain(|e| e.entry.weighted());
     let ask = Ask {
         episodes: &episodes,
         chunk: 64,

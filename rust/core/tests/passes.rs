@@ -7,10 +7,11 @@ use counterfolio_core::episode::Episodes;
 use counterfolio_core::estimate::finish;
 use counterfolio_core::evaluate::{Errors, Evaluation, evaluate};
 use counterfolio_core::pool::Work;
-use counterfolio_core::registry::{Estimator, REGISTRY};
+use counterfolio_core::registry::{ALL_FORMS, Estimator};
 use counterfolio_core::sums::{Discount, Sums};
-use counterfolio_core::terms::basic::{Tile, add};
-use counterfolio_core::tiles::{Input, Log, Policy};
+use counterfolio_core::terms::episodes::{Reads, add};
+use counterfolio_core::tiles::{Input, Log, Policy, Tile};
+use counterfolio_core::weighting::{Ratio, Transform, Weighting};
 use counterfolio_core::weights::{Extended, Weight};
 use proptest::prelude::*;
 
@@ -18,7 +19,22 @@ use proptest::prelude::*;
 #[derive(Debug, Clone)]
 struct Rows {
     lengths: Vec<usize>,
-    columns: [Vec<f64>; 5],
+    columns: [Vec<f64>; 6],
+}
+
+/// Every estimator of any length of episodes, marginal ones one step back too, and some transforms.
+fn all() -> Vec<Estimator> {
+    let plain = Estimator::all(&["basic", "marginal"]);
+    let named = |name| Estimator::named(name).expect("a known name");
+    let stepped = plain.iter().filter(|e| e.entry.options.contains(&"n_step"));
+    let mut all: Vec<_> = plain
+        .iter()
+        .copied()
+        .chain(stepped.map(|e| e.stepped(2)))
+        .collect();
+    all.push(named("sndr").transformed(Transform::Clip(2.0)));
+    all.push(named("dros").transformed(Transform::Shrinkage(1.5)));
+    all
 }
 
 fn rows(lengths: impl Strategy<Value = Vec<usize>>) -> impl Strategy<Value = Rows> {
@@ -32,10 +48,11 @@ fn rows(lengths: impl Strategy<Value = Vec<usize>>) -> impl Strategy<Value = Row
             column(-2.0..2.0),
             column(-2.0..2.0),
             column(-2.0..2.0),
+            column(0.0..2.0),
         )
-            .prop_map(move |(prob, b, r, q, v)| Rows {
+            .prop_map(move |(prob, b, r, q, v, ratio)| Rows {
                 lengths: lengths.clone(),
-                columns: [prob, b, r, q, v],
+                columns: [prob, b, r, q, v, ratio],
             })
     })
 }
@@ -61,7 +78,7 @@ impl Rows {
     /// Evaluates with columns cut into chunks of `chunk` rows.
     fn evaluate(&self, episodes: &Episodes, threads: usize, chunk: usize) -> Evaluation {
         let columns = self.columns.each_ref();
-        let [prob, propensity, reward, q, v] =
+        let [prob, propensity, reward, q, v, ratio] =
             columns.map(|c| c.chunks(chunk).map(Chunk::F64).collect::<Column>());
         let input = |column| {
             Some(Input {
@@ -79,6 +96,9 @@ impl Rows {
             prob: input(prob),
             q: input(q),
             v: input(v),
+            state_ratio: input(ratio.clone()),
+            state_action_ratio: input(ratio),
+            occupancy: false,
         };
         let (cancel, done) = (AtomicBool::new(false), AtomicUsize::new(0));
         let work = Work {
@@ -86,11 +106,10 @@ impl Rows {
             cancel: &cancel,
             done: &done,
         };
-        let all: Vec<_> = REGISTRY.iter().map(|entry| entry.estimator).collect();
         evaluate(
             &log,
             &[policy.clone(), policy],
-            &all,
+            &all(),
             0.9,
             Errors::default(),
             &work,
@@ -99,9 +118,15 @@ impl Rows {
     }
 
     /// The state of the episodes from `first` to before `last`, as one part.
-    fn sums<W: Weight>(&self, episodes: &Episodes, span: (usize, usize)) -> Sums<W> {
+    fn sums<W: Weight>(
+        &self,
+        episodes: &Episodes,
+        span: (usize, usize),
+        ratio_kind: Ratio,
+    ) -> Sums<W> {
         let rows = episodes.rows(span.0, span.1);
-        let [prob, propensity, reward, q, v] = self.columns.each_ref().map(|c| &c[rows.clone()]);
+        let [prob, propensity, reward, q, v, ratio] =
+            self.columns.each_ref().map(|c| &c[rows.clone()]);
         let rho: Vec<_> = prob.iter().zip(propensity).map(|(p, b)| p / b).collect();
         let discount = Discount::<W>::new(0.9, episodes.longest());
         let mut tile = Tile {
@@ -113,6 +138,8 @@ impl Rows {
             reward,
             q,
             v,
+            state_ratio: ratio,
+            state_action_ratio: ratio,
             returns: &[],
         };
         let returns: Vec<_> = tile
@@ -122,7 +149,13 @@ impl Rows {
         tile.returns = &returns;
         let mut sums = Sums::new(episodes.longest());
         sums.v0 = tile.rows().map(|rows| v[rows.start]).sum();
-        assert!(add::<W, true>(&tile, &discount, &mut sums));
+        let weighting = Weighting {
+            n_step: 1,
+            ..Weighting::new(ratio_kind)
+        };
+        let mut weights = Vec::new();
+        assert!(weighting.fill::<W>(&tile, &mut weights, &mut Vec::new()));
+        add(&tile, &weights, Reads::of(&ALL_FORMS), &discount, &mut sums);
         sums
     }
 }
@@ -169,11 +202,12 @@ proptest! {
         let episodes = rows.episodes();
         let n = episodes.len();
         let middle = (cut * n as f64) as usize;
-        let mut parts = rows.sums::<f64>(&episodes, (0, middle)).widen();
-        parts.merge(&rows.sums::<f64>(&episodes, (middle, n)).widen());
-        let whole = rows.sums::<f64>(&episodes, (0, n)).widen();
+        let mut parts = rows.sums::<f64>(&episodes, (0, middle), Ratio::Cumulative).widen();
+        parts.merge(&rows.sums::<f64>(&episodes, (middle, n), Ratio::Cumulative).widen());
+        let whole = rows.sums::<f64>(&episodes, (0, n), Ratio::Cumulative).widen();
         let discount = Discount::new(0.9, episodes.longest());
-        let (parts, whole) = (finish(&parts, &discount, n as f64), finish(&whole, &discount, n as f64));
+        let done = |sums: &_| finish(sums, &discount, n as f64, Weighting::CUMULATIVE, false);
+        let (parts, whole) = (done(&parts), done(&whole));
         prop_assert_eq!(parts.totals.dead_step, whole.totals.dead_step);
         for (a, b) in parts.totals.value.iter().zip(&whole.totals.value) {
             prop_assert!(close(a.to_f64(), b.to_f64()));
@@ -181,17 +215,19 @@ proptest! {
     }
 
     #[test]
-    fn both_representations_give_the_same_bits(rows in any_rows()) {
+    fn both_representations_give_the_same_bits(rows in any_rows(), state in any::<bool>()) {
+        let ratio = if state { Ratio::State } else { Ratio::Cumulative };
         let episodes = rows.episodes();
         let span = (0, episodes.len());
-        let narrow = rows.sums::<f64>(&episodes, span).widen();
-        let wide = rows.sums::<Extended>(&episodes, span);
+        let narrow = rows.sums::<f64>(&episodes, span, ratio).widen();
+        let wide = rows.sums::<Extended>(&episodes, span, ratio);
         for (a, b) in narrow.steps.iter().zip(&wide.steps) {
             prop_assert_eq!(a.w, b.w);
             prop_assert_eq!(a.wr, b.wr);
             prop_assert_eq!(a.wd, b.wd);
         }
         prop_assert_eq!(narrow.last_return, wide.last_return);
+        prop_assert_eq!(narrow.square_return, wide.square_return);
         prop_assert_eq!(narrow.discounted.squares, wide.discounted.squares);
     }
 
@@ -199,10 +235,10 @@ proptest! {
     fn the_behavior_policy_itself_earns_the_mean_return(rows in any_rows()) {
         let mut rows = rows;
         rows.columns[0] = rows.columns[1].clone();
+        rows.columns[5].fill(1.0);
         let found = rows.evaluate(&rows.episodes(), 2, 100);
-        let row = |e: Estimator| &found.estimates[e as usize];
-        for estimator in [Estimator::Tis, Estimator::Pdis, Estimator::Sntis, Estimator::Snpdis] {
-            let row = row(estimator);
+        let unmodelled = |e: &Estimator| e.entry.weighted() && !e.entry.needs.contains(&"q");
+        for (row, _) in found.estimates.iter().zip(all()).filter(|(_, e)| unmodelled(e)) {
             prop_assert!(close(row.value, found.behavior.value));
             prop_assert!(close(row.standard_error, found.behavior.standard_error));
             prop_assert!(close(row.effective_sample_size.unwrap_or(0.0), rows.lengths.len() as f64));

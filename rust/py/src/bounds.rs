@@ -9,20 +9,24 @@ use pyo3::prelude::*;
 use crate::enter::{alone, enter};
 use crate::evaluation::side_named;
 use crate::exceptions::internal;
-use crate::inputs::{IdInput, LogInput, PolicyInput, ids_of, log_of, policies_of};
+use crate::inputs::{
+    EstimatorInput, IdInput, LogInput, PolicyInput, estimator_of, ids_of, log_of, policies_of,
+};
 
 type Values<'py> = Bound<'py, PyArray1<f64>>;
 
-/// w_{T-1}, G and the term of `pdis` of each episode of one policy.
+/// W_{T-1}, G and sum_t gamma^t W_t r_t of each episode of one policy, with the weights of an estimator.
 #[pyfunction]
 pub(crate) fn episode_terms<'py>(
     py: Python<'py>,
     log: LogInput<'py>,
     policy: PolicyInput<'py>,
+    estimator: EstimatorInput,
     gamma: f64,
     num_threads: usize,
 ) -> PyResult<(Values<'py>, Values<'py>, Values<'py>)> {
     let log = log_of(&log)?;
+    let estimator = estimator_of(&estimator)?;
     let policies = [policy];
     let policy = policies_of(&policies, &log)?;
     let [policy] = &policy[..] else {
@@ -30,7 +34,7 @@ pub(crate) fn episode_terms<'py>(
     };
     let blocks = log.episodes.len().div_ceil(BLOCK);
     let found = enter(py, log.reward.len(), num_threads, blocks, None, |work| {
-        terms(&log, policy, gamma, work)
+        terms(&log, policy, estimator, gamma, work)
     })?;
     Ok((
         found.weight.into_pyarray(py),

@@ -12,7 +12,8 @@ use pyo3::types::PyDict;
 use crate::enter::enter;
 use crate::exceptions::invalid_argument;
 use crate::inputs::{
-    ClusterInput, LogInput, PolicyInput, clusters_of, estimators_of, log_of, policies_of,
+    ClusterInput, EstimatorInput, LogInput, PolicyInput, clusters_of, estimators_of, log_of,
+    policies_of,
 };
 
 /// The rows of the result as columns; the behavior policy's row is last.
@@ -49,7 +50,7 @@ pub(crate) fn evaluate<'py>(
     py: Python<'py>,
     log: LogInput<'py>,
     policies: Vec<PolicyInput<'py>>,
-    estimators: Vec<String>,
+    estimators: Vec<EstimatorInput>,
     gamma: f64,
     clusters: Option<ClusterInput<'py>>,
     accelerations: bool,
@@ -133,7 +134,12 @@ pub(crate) fn registry(py: Python<'_>) -> PyResult<Vec<Bound<'_, PyDict>>> {
             row.set_item("aliases", entry.aliases)?;
             row.set_item("title", entry.title)?;
             row.set_item("family", entry.family)?;
+            row.set_item("form", entry.form.name())?;
+            row.set_item("ratio", entry.ratio.name())?;
             row.set_item("needs", entry.needs)?;
+            row.set_item("options", entry.options)?;
+            row.set_item("required", entry.required)?;
+            row.set_item("one_step", entry.one_step)?;
             row.set_item("source", entry.source)?;
             Ok(row)
         })

@@ -3,6 +3,7 @@
 use counterfolio_core::registry::Estimator;
 use counterfolio_core::resample::{Clusters, Ids};
 use counterfolio_core::tiles::{Input, Log, Policy};
+use counterfolio_core::weighting::Transform;
 use numpy::{PyReadonlyArray1, PyUntypedArrayMethods};
 use pyo3::prelude::*;
 
@@ -18,13 +19,21 @@ pub(crate) type LogInput<'py> = (
     bool,
 );
 
-/// Name of a policy and its columns prob, q and v.
+/// Name of a policy, its columns prob, q, v, state_ratio and state_action_ratio, and whether these ratios
+/// are of visits over all steps.
 pub(crate) type PolicyInput<'py> = (
     String,
     Option<PyRef<'py, PyColumn>>,
     Option<PyRef<'py, PyColumn>>,
     Option<PyRef<'py, PyColumn>>,
+    Option<PyRef<'py, PyColumn>>,
+    Option<PyRef<'py, PyColumn>>,
+    bool,
 );
+
+/// Canonical name of an estimator, its `n_step`, its transform with the parameter, and whether that is
+/// applied to the ratio of each step.
+pub(crate) type EstimatorInput = (String, usize, Option<(String, f64)>, bool);
 
 /// The number of each episode's cluster, and how many clusters there are.
 pub(crate) type ClusterInput<'py> = (PyReadonlyArray1<'py, u32>, usize);
@@ -51,11 +60,14 @@ pub(crate) fn log_of<'a>(input: &'a LogInput) -> PyResult<Log<'a>> {
 
 pub(crate) fn policies_of<'a>(input: &'a [PolicyInput], log: &Log) -> PyResult<Vec<Policy<'a>>> {
     let rows = log.reward.len();
-    let policy = |(name, prob, q, v): &'a PolicyInput| {
+    let policy = |(name, prob, q, v, state, both, occupancy): &'a PolicyInput| {
         Ok(Policy {
             prob: column_of(name, prob.as_ref(), rows)?,
             q: column_of(name, q.as_ref(), rows)?,
             v: column_of(name, v.as_ref(), rows)?,
+            state_ratio: column_of(name, state.as_ref(), rows)?,
+            state_action_ratio: column_of(name, both.as_ref(), rows)?,
+            occupancy: *occupancy,
         })
     };
     input.iter().map(policy).collect()
@@ -87,12 +99,22 @@ fn column_of<'a>(
     Ok(Some(Input { label, column }))
 }
 
-pub(crate) fn estimators_of(names: &[String]) -> PyResult<Vec<Estimator>> {
-    let named = |name: &String| {
-        Estimator::from_name(name)
-            .ok_or_else(|| invalid_argument(format!("no estimator \"{name}\"")))
-    };
-    names.iter().map(named).collect()
+pub(crate) fn estimator_of(input: &EstimatorInput) -> PyResult<Estimator> {
+    let (name, n_step, transform, per_step) = input;
+    let mut found = Estimator::named(name)
+        .ok_or_else(|| invalid_argument(format!("no estimator \"{name}\"")))?
+        .stepped(*n_step);
+    if let Some((transform, parameter)) = transform {
+        let transform = Transform::from_name(transform, *parameter)
+            .ok_or_else(|| invalid_argument(format!("no transform \"{transform}\"")))?;
+        found = found.transformed(transform);
+    }
+    found.weighting.per_step = *per_step;
+    Ok(found)
+}
+
+pub(crate) fn estimators_of(inputs: &[EstimatorInput]) -> PyResult<Vec<Estimator>> {
+    inputs.iter().map(estimator_of).collect()
 }
 
 pub(crate) fn clusters_of<'a>(

@@ -17,8 +17,8 @@ use crate::enter::{alone, enter, to_pyerr};
 use crate::evaluation::side_named;
 use crate::exceptions::invalid_argument;
 use crate::inputs::{
-    ClusterInput, IdInput, LogInput, PolicyInput, clusters_of, estimators_of, ids_of, log_of,
-    policies_of,
+    ClusterInput, EstimatorInput, IdInput, LogInput, PolicyInput, clusters_of, estimators_of,
+    ids_of, log_of, policies_of,
 };
 
 fn resampling_named(name: &str) -> PyResult<Resampling> {
@@ -59,7 +59,7 @@ pub(crate) fn bootstrap<'py>(
     py: Python<'py>,
     log: LogInput<'py>,
     policies: Vec<PolicyInput<'py>>,
-    estimators: Vec<String>,
+    estimators: Vec<EstimatorInput>,
     gamma: f64,
     n_resamples: usize,
     seed: u64,

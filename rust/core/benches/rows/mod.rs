@@ -12,7 +12,7 @@ use counterfolio_core::column::Column;
 use counterfolio_core::episode::Episodes;
 use counterfolio_core::evaluate::{Errors, Evaluation, evaluate};
 use counterfolio_core::pool::Work;
-use counterfolio_core::registry::{Estimator, REGISTRY};
+use counterfolio_core::registry::Estimator;
 use counterfolio_core::resample::{Ids, Resample, Resampling};
 use counterfolio_core::tiles::{Input, Log, Policy};
 use counterfolio_core::top_k::Options;
@@ -28,7 +28,7 @@ pub(crate) fn numbers(count: usize, salt: u64, low: f64, high: f64) -> Vec<f64> 
 }
 
 pub(crate) fn all_estimators() -> Vec<Estimator> {
-    REGISTRY.iter().map(|entry| entry.estimator).collect()
+    Estimator::all(&["basic"])
 }
 
 /// Runs a job that nobody cancels.
@@ -84,6 +84,7 @@ impl Rows {
             prob: input(prob),
             q: input(q),
             v: input(v),
+            ..Policy::default()
         };
         job(&log, &[policy])
     }

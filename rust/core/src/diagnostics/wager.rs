@@ -8,9 +8,9 @@
 
 use super::walk::walk;
 use crate::error::Result;
+use crate::plan::Plan;
 use crate::pool::Work;
-use crate::terms::basic::Tile;
-use crate::tiles::Plan;
+use crate::tiles::Tile;
 use crate::weights::{Extended, Weight};
 
 /// The gambler's stakes, each below 1.

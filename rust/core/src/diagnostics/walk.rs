@@ -2,10 +2,11 @@
 //! exact there.
 
 use crate::error::Result;
+use crate::plan::Plan;
 use crate::pool::Work;
 use crate::sums::BLOCK;
-use crate::terms::basic::Tile;
-use crate::tiles::{Plan, Scratch};
+use crate::tiles::{Filled, Scratch, Tile};
+use crate::weighting::Weighting;
 use crate::weights::Weight;
 
 /// Calls `step` with the weight at each step of each episode, as long as it is not 0, and `end`
@@ -15,21 +16,20 @@ pub(super) fn walk<W: Weight>(
     mut step: impl FnMut((usize, usize), W),
     mut end: impl FnMut(usize, W),
 ) -> bool {
+    let mut filled = Filled::<W>::default();
+    if !Weighting::CUMULATIVE.fill(tile, &mut filled.weights, &mut filled.spare) {
+        return false;
+    }
     for rows in tile.rows() {
         let length = rows.len();
-        let mut w = W::ONE;
-        for (t, row) in rows.enumerate() {
-            if tile.prob[row] == 0.0 {
-                w = W::ZERO;
+        let weights = &filled.weights[rows.clone()];
+        for ((t, row), &w) in rows.enumerate().zip(weights) {
+            if w.is_zero() {
                 break;
-            }
-            w = w.step(tile.rho[row], tile.prob[row], tile.propensity[row]);
-            if !w.is_safe() {
-                return false;
             }
             step((t, row), w);
         }
-        end(length, w);
+        end(length, weights[length - 1]);
     }
     true
 }

@@ -1,15 +1,15 @@
 //! The second pass: influence values, and the sums of their squares, which give every standard error.
 
-use super::{Errors, MOST_BLOCKS};
+use super::{Errors, Found, MOST_BLOCKS};
 use crate::error::Result;
-use crate::estimate::{Values, narrow};
+use crate::estimate::narrow;
 use crate::pairs::{self, ClusterSums, Influences};
+use crate::plan::{Group, Plan};
 use crate::pool::Work;
-use crate::registry::Estimator;
 use crate::sums::{BLOCK, Discount, Spread};
-use crate::terms::basic::{StepMeans, Tile, influence};
+use crate::terms::episodes::{Means, influence};
 use crate::terms::one_step;
-use crate::tiles::{Plan, Scratch};
+use crate::tiles::{Filled, Scratch, Tile};
 use crate::weights::Weight;
 
 /// What is found of a block: sums of squares, or with clusters the influence values themselves.
@@ -28,11 +28,10 @@ struct Space {
 }
 
 impl Space {
-    fn new(policies: usize) -> Self {
-        let influences = |_| std::array::from_fn(|_| vec![0.0; BLOCK]);
+    fn new(policies: usize, slots: usize) -> Self {
         Self {
             scratch: Scratch::default(),
-            psi: (0..policies).map(influences).collect(),
+            psi: vec![vec![vec![0.0; BLOCK]; slots]; policies],
             own: Vec::with_capacity(BLOCK),
         }
     }
@@ -42,22 +41,22 @@ impl Plan<'_> {
     /// Squares of influence values and of their differences, and what `sntis`' biases need.
     pub(super) fn second_pass(
         &self,
-        values: &[Values],
+        values: &Found,
         mean_return: f64,
         errors: Errors,
         work: &Work,
     ) -> Result<Spread> {
         let (n, policies) = (self.log.episodes.len(), self.policies.len());
-        let narrowed: Vec<_> = values.iter().map(|v| narrow(&v.means)).collect();
-        let mut spread = Spread::new(self.estimators.len(), policies);
+        let narrowed: Vec<_> = values.units.iter().map(|v| narrow(&v.means)).collect();
+        let mut spread = Spread::new(self.asked.len(), policies, self.groups.len());
         let mut clustered = errors
             .clusters
-            .map(|clusters| ClusterSums::new(clusters, policies));
+            .map(|clusters| ClusterSums::new(clusters, policies, self.slots()));
         let cubes = errors.accelerations;
         work.fold_blocks(
             n.div_ceil(BLOCK),
             MOST_BLOCKS,
-            || Space::new(policies),
+            || Space::new(policies, self.slots()),
             |space, block| {
                 let bias =
                     self.influence_block(block, values, &narrowed, mean_return, work, space)?;
@@ -87,59 +86,59 @@ impl Plan<'_> {
         })
     }
 
+    /// Influence values of a tile for one policy and kind of weights. `false` as in [`Plan::add`].
     fn influence<W: Weight>(
         &self,
+        group: &Group,
         tile: &Tile,
-        discount: &Discount<W>,
-        means: &StepMeans<W>,
+        (discount, means): (&Discount<W>, &Means<W>),
+        filled: &mut Filled<W>,
         (psi, bias): (&mut Influences, &mut f64),
         at: usize,
     ) -> bool {
-        match (self.weighted, self.doubly_robust) {
-            (false, _) => true,
-            (true, false) => influence::<W, false>(tile, discount, means, psi, at, bias),
-            (true, true) => influence::<W, true>(tile, discount, means, psi, at, bias),
+        if !group
+            .weighting
+            .fill(tile, &mut filled.weights, &mut filled.spare)
+        {
+            return false;
         }
+        let (weights, forms) = (&filled.weights, (&group.forms[..], group.reads));
+        let out = &mut psi[group.first..];
+        influence(tile, weights, forms, discount, means, out, at, bias);
+        true
     }
 
-    /// [`Plan::influence`] in `f64`, the short way where there is one, and that of `dm`.
+    /// [`Plan::influence`] in `f64`, the short way where there is one.
     fn influence_narrow(
         &self,
+        group: &Group,
         tile: &Tile,
-        means: &StepMeans<f64>,
+        means: &Means<f64>,
+        filled: &mut Filled<f64>,
         (psi, bias): (&mut Influences, &mut f64),
         at: usize,
     ) -> bool {
         if !self.one_step() {
-            return self.influence(tile, &self.narrow, means, (psi, bias), at);
+            let with = (&self.narrow, means);
+            return self.influence(group, tile, with, filled, (psi, bias), at);
         }
-        match (self.weighted, self.doubly_robust) {
-            (false, _) => true,
-            (true, false) => one_step::influence::<false>(tile, means, psi, at, bias),
-            (true, true) => one_step::influence::<true>(tile, means, psi, at, bias),
+        match filled.one_step(group, tile) {
+            Some(weights) if means.exponents == (0, 0) => {
+                let out = &mut psi[group.first..];
+                one_step::influence(tile, weights, &group.forms, means, out, at, bias);
+                true
+            }
+            _ => false,
         }
     }
 
-    /// Influence values of `dm`.
-    fn direct(&self, tile: &Tile, mean: f64, psi: &mut Influences, at: usize) {
-        let out = &mut psi[Estimator::Dm as usize][at..];
-        if self.one_step() {
-            for (psi, v) in out.iter_mut().zip(tile.v) {
-                *psi = v - mean;
-            }
-        } else if self.model() {
-            for (psi, rows) in out.iter_mut().zip(tile.rows()) {
-                *psi = tile.v[rows.start] - mean;
-            }
-        }
-    }
-
-    /// Second pass over a block: influence values, left in `space`, and what `sntis`' biases need.
+    /// Second pass over a block: influence values, left in `space`, and what the biases of normalised
+    /// returns need.
     fn influence_block(
         &self,
         block: usize,
-        values: &[Values],
-        narrowed: &[Option<StepMeans<f64>>],
+        values: &Found,
+        narrowed: &[Option<Means<f64>>],
         mean_return: f64,
         work: &Work,
         space: &mut Space,
@@ -147,8 +146,9 @@ impl Plan<'_> {
         let (first, _) = self.span(block);
         let Space { scratch, psi, own } = space;
         own.clear();
-        let mut bias = vec![0.0; psi.len()];
+        let mut bias = vec![0.0; self.units()];
         let mut again: Vec<bool> = narrowed.iter().map(Option::is_none).collect();
+        let mut filled = Filled::default();
         self.visit(
             block,
             work,
@@ -156,10 +156,13 @@ impl Plan<'_> {
             |tile| own.extend(tile.returns.iter().map(|g| g - mean_return)),
             |p, tile| {
                 let at = tile.span.0 - first;
-                self.direct(tile, values[p].means.v0, &mut psi[p], at);
-                if let (false, Some(means)) = (again[p], &narrowed[p]) {
-                    let out = (&mut psi[p], &mut bias[p]);
-                    again[p] = !self.influence_narrow(tile, means, out, at);
+                for (g, group) in self.groups.iter().enumerate() {
+                    let unit = self.unit(p, g);
+                    if let (false, Some(means)) = (again[unit], &narrowed[unit]) {
+                        let out = (&mut psi[p], &mut bias[unit]);
+                        again[unit] =
+                            !self.influence_narrow(group, tile, means, &mut filled, out, at);
+                    }
                 }
                 Ok(())
             },
@@ -168,16 +171,20 @@ impl Plan<'_> {
             for (bias, _) in bias.iter_mut().zip(&again).filter(|(_, again)| **again) {
                 *bias = 0.0;
             }
+            let mut filled = Filled::default();
             self.visit(
                 block,
                 work,
                 scratch,
                 |_| (),
                 |p, tile| {
-                    if again[p] {
-                        let (means, at) = (&values[p].means, tile.span.0 - first);
-                        let out = (&mut psi[p], &mut bias[p]);
-                        let _always = self.influence(tile, &self.wide, means, out, at);
+                    for (g, group) in self.groups.iter().enumerate() {
+                        let unit = self.unit(p, g);
+                        if again[unit] {
+                            let with = (&self.wide, &values.units[unit].means);
+                            let (out, at) = ((&mut psi[p], &mut bias[unit]), tile.span.0 - first);
+                            let _always = self.influence(group, tile, with, &mut filled, out, at);
+                        }
                     }
                     Ok(())
                 },

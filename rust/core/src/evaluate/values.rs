@@ -1,4 +1,4 @@
-//! The first pass: sums of terms by policy, which give every value, and of returns.
+//! The first pass: sums of terms by policy and kind of weights, which give every value, and of returns.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -6,12 +6,13 @@ use super::{Errors, MOST_BLOCKS};
 use crate::error::Result;
 use crate::lanes::sum;
 use crate::pareto::tail_size;
+use crate::plan::{Group, Plan};
 use crate::pool::Work;
 use crate::sums::{BLOCK, Discount, Sums};
 use crate::tail::Tail;
-use crate::terms::basic::{Tile, add};
+use crate::terms::episodes::add;
 use crate::terms::one_step;
-use crate::tiles::{Plan, Scratch};
+use crate::tiles::{Filled, Scratch, Tile};
 use crate::weights::{Extended, Weight};
 
 /// Results of the blocks that a thread takes at a time.
@@ -44,24 +45,23 @@ impl Floors {
 }
 
 impl Plan<'_> {
-    /// Sums by policy, and the sum of returns.
+    /// Sums by policy and kind of weights, and the sum of returns.
     pub(super) fn first_pass(
         &self,
         errors: Errors,
         work: &Work,
     ) -> Result<(Vec<Sums<Extended>>, f64)> {
         let (horizon, n) = (self.log.episodes.longest(), self.log.episodes.len());
-        let policies = self.policies;
         let room = if errors.asymptotic {
             tail_size(n) + 1
         } else {
             0
         };
-        let floors: Vec<Floors> = policies.iter().map(|_| Floors::new(errors)).collect();
+        let floors: Vec<Floors> = (0..self.units()).map(|_| Floors::new(errors)).collect();
         let sums = |floors: &Floors| Sums::new(horizon).with_tails(room, floors.load());
         let mut totals: Vec<Sums<Extended>> = floors.iter().map(sums).collect();
         let mut returns = 0.0;
-        let result_bytes = policies.len() * (horizon + 1) * size_of::<Sums<Extended>>();
+        let result_bytes = self.units() * (horizon + 1) * size_of::<Sums<Extended>>();
         let batch = (BATCH_BYTES / result_bytes.max(1)).min(MOST_BLOCKS);
         work.fold_blocks(
             n.div_ceil(BLOCK),
@@ -79,36 +79,65 @@ impl Plan<'_> {
         Ok((totals, returns))
     }
 
+    /// Adds a tile to the sums of one policy and kind of weights. `false`: a weight left the range in which
+    /// `W` is exact, and the block is to be run again with the wide representation.
+    #[must_use]
     pub(crate) fn add<W: Weight>(
         &self,
+        group: &Group,
         tile: &Tile,
         discount: &Discount<W>,
+        filled: &mut Filled<W>,
         sums: &mut Sums<W>,
     ) -> bool {
-        for rows in tile.rows() {
-            sums.v0 += tile.v.get(rows.start).copied().unwrap_or(0.0);
+        if !group
+            .weighting
+            .fill(tile, &mut filled.weights, &mut filled.spare)
+        {
+            return false;
         }
-        match (self.weighted, self.doubly_robust) {
-            (false, _) => true,
-            (true, false) => add::<W, false>(tile, discount, sums),
-            (true, true) => add::<W, true>(tile, discount, sums),
+        self.add_v0(group, tile, &mut sums.v0);
+        if !filled.weights.is_empty() {
+            add(tile, &filled.weights, group.reads, discount, sums);
+        }
+        true
+    }
+
+    fn add_v0(&self, group: &Group, tile: &Tile, v0: &mut f64) {
+        if !group.reads.v0 {
+            return;
+        }
+        if self.one_step() {
+            *v0 += sum(tile.v);
+        } else {
+            for rows in tile.rows() {
+                *v0 += tile.v[rows.start];
+            }
         }
     }
 
     /// [`Plan::add`] in `f64`, the short way where there is one.
-    fn add_narrow(&self, tile: &Tile, sums: &mut Sums<f64>) -> bool {
+    fn add_narrow(
+        &self,
+        group: &Group,
+        tile: &Tile,
+        filled: &mut Filled<f64>,
+        sums: &mut Sums<f64>,
+    ) -> bool {
         if !self.one_step() {
-            return self.add(tile, &self.narrow, sums);
+            return self.add(group, tile, &self.narrow, filled, sums);
         }
-        sums.v0 += sum(tile.v);
-        match (self.weighted, self.doubly_robust) {
-            (false, _) => true,
-            (true, false) => one_step::add::<false>(tile, sums),
-            (true, true) => one_step::add::<true>(tile, sums),
+        let Some(weights) = filled.one_step(group, tile) else {
+            return false;
+        };
+        self.add_v0(group, tile, &mut sums.v0);
+        if !weights.is_empty() {
+            one_step::add(tile, weights, group.reads, sums);
         }
+        true
     }
 
-    /// First pass over a block: sums by policy and the sum of returns.
+    /// First pass over a block: sums by policy and kind of weights, and the sum of returns.
     fn sum_block(
         &self,
         block: usize,
@@ -123,6 +152,7 @@ impl Plan<'_> {
             .map(|&floors| Some(Sums::new(longest).with_tails(0, floors)))
             .collect();
         let mut returns = 0.0;
+        let mut filled = Filled::default();
         self.visit(
             block,
             work,
@@ -130,10 +160,13 @@ impl Plan<'_> {
             |tile| returns += sum(tile.returns),
             |p, tile| {
                 self.check(&self.policies[p], tile)?;
-                if let Some(sums) = &mut narrow[p]
-                    && !self.add_narrow(tile, sums)
-                {
-                    narrow[p] = None;
+                for (g, group) in self.groups.iter().enumerate() {
+                    let own = &mut narrow[self.unit(p, g)];
+                    if let Some(sums) = own
+                        && !self.add_narrow(group, tile, &mut filled, sums)
+                    {
+                        *own = None;
+                    }
                 }
                 Ok(())
             },
@@ -149,14 +182,19 @@ impl Plan<'_> {
                 None => Sums::new(longest).with_tails(0, floors),
             })
             .collect();
+        let mut filled = Filled::default();
         self.visit(
             block,
             work,
             scratch,
             |_| (),
             |p, tile| {
-                if narrow[p].is_none() {
-                    let _always = self.add(tile, &self.wide, &mut wide[p]);
+                for (g, group) in self.groups.iter().enumerate() {
+                    let unit = self.unit(p, g);
+                    if narrow[unit].is_none() {
+                        let sums = &mut wide[unit];
+                        let _always = self.add(group, tile, &self.wide, &mut filled, sums);
+                    }
                 }
                 Ok(())
             },

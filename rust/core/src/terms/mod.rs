@@ -1,4 +1,4 @@
-//! Per-episode terms, one file to a family of estimators; formula and source in each header.
+//! What one episode contributes to each estimator.
 
-pub mod basic;
+pub mod episodes;
 pub mod one_step;
