@@ -36,6 +36,15 @@ class MDP:
         first = self.q_tables(policy, gamma)[0]
         return float(self.start @ (policy * first).sum(axis=1))
 
+    def visits(self, policy: np.ndarray) -> np.ndarray:
+        """P(S_t = s, still going) under a policy: (horizon, S)."""
+        found = np.zeros((self.horizon, len(self.start)))
+        found[0] = self.start
+        for step in range(1, self.horizon):
+            going_on = found[step - 1][:, None] * policy * (1.0 - self.end)
+            found[step] = np.einsum("sa,sat->t", going_on, self.move)
+        return found
+
 
 @dataclass(frozen=True)
 class Log:
@@ -155,6 +164,27 @@ def add_policy(
             f"p_{name}": policy[state, action],
             f"q_{name}": tables[step, state, action],
             f"v_{name}": values[step, state],
+        }
+    )
+
+
+def add_ratios(
+    log: Log, mdp: MDP, name: str, policy: np.ndarray, behavior: np.ndarray, gamma: float
+) -> Log:
+    """Exact marginal ratios of states, `step_NAME` of each step and `occupancy_NAME` of discounted
+    visits over all steps; of states and actions with `sa_` before the name."""
+    own, logged = mdp.visits(policy), mdp.visits(behavior)
+    discount = gamma ** np.arange(mdp.horizon)
+    step, state, action = (log.columns[key] for key in ("timestep", "state", "action"))
+    rho = policy[state, action] / behavior[state, action]
+    by_step = own[step, state] / logged[step, state]
+    occupancy = (discount @ own)[state] / (discount @ logged)[state]
+    return log.with_columns(
+        **{
+            f"step_{name}": by_step,
+            f"occupancy_{name}": occupancy,
+            f"step_sa_{name}": by_step * rho,
+            f"occupancy_sa_{name}": occupancy * rho,
         }
     )
 
