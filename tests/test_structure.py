@@ -39,7 +39,7 @@ ORDER = [
     {"uncertainty"},
     {"intervals", "selection", "display", "verdict", "ranking"},
     {"contrasts", "resampling"},
-    {"portfolio"},
+    {"portfolio", "delta"},
     {"diagnostics"},
     {"plots"},
     {"summary", "assumptions"},

@@ -24,6 +24,7 @@ __all__ = [
     "cdf",
     "check_column",
     "check_present",
+    "delta",
     "diagnose",
     "episode_terms",
     "evaluate",
@@ -145,6 +146,16 @@ def weighted_mean(
     alternative: str,
 ) -> tuple[float, float]: ...
 
+# delta.rs
+
+def delta(
+    log: _Log,
+    policies: tuple[_Policy | None, _Policy | None],
+    clusters: _Clusters | None,
+    draw: tuple[int, int, str, _Ids | None] | None,
+    num_threads: int,
+) -> tuple[float, float, float, NDArray[np.float64]]: ...
+
 # diagnostics.rs
 
 class _Diagnosis(TypedDict):
@@ -175,7 +186,7 @@ class _Entry(TypedDict):
     aliases: list[str]
     title: str
     family: str
-    form: str
+    form: str | None
     ratio: str
     needs: list[str]
     options: list[str]

@@ -96,6 +96,10 @@ class Contrasts:
         first = others if policy is None else [policy]
         return self._table([(name, baseline) for name in first], simultaneous=simultaneous)
 
+    def pair(self, first: str, second: str) -> pl.DataFrame:
+        """Compare one policy with another."""
+        return self._table([(first, second)], simultaneous=False)
+
     def _table(self, pairs: Sequence[tuple[str, str]], *, simultaneous: bool) -> pl.DataFrame:
         """Compare the first with the second of each pair."""
         at = [(self.names.index(a), self.names.index(b)) for a, b in pairs]

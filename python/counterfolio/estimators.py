@@ -36,6 +36,8 @@ HEADLINE = (
     "return",
     "direct",
 )
+#: Where estimators are to be had whose result is no value of a policy, by family.
+ELSEWHERE = {"bandit": 'evaluation.compare("new", "old", estimator="delta")'}
 _LABEL = re.compile(r"([^\[\]]+)(?:\[(.*)\])?")
 
 
@@ -261,7 +263,7 @@ def headline(labels: Collection[str]) -> str:
 
 
 def resolve(estimators: object) -> list[Estimator]:
-    """Resolve a list of estimators, in the order given.
+    """Resolve a list of estimators of values, in the order given.
 
     Raises
     ------
@@ -277,6 +279,11 @@ def resolve(estimators: object) -> list[Estimator]:
         text = f"no estimators; {suggest('', REGISTRY)}"
         raise InvalidArgumentError(text)
     found = [parse(estimator) for estimator in estimators]
+    for estimator in found:
+        if estimator.row["form"] is None:
+            where = ELSEWHERE[estimator.row["family"]]
+            text = f'"{estimator.name}" is no value of a policy; use {where}'
+            raise InvalidArgumentError(text)
     labels = [estimator.label for estimator in found]
     for i, label in enumerate(labels):
         if label in labels[:i]:

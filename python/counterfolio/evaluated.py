@@ -5,11 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from counterfolio import delta
 from counterfolio.diagnostics import Diagnostics, diagnose
 from counterfolio.sources import column_values
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
+
+    import polars as pl
 
     from counterfolio import _core
     from counterfolio.log import LoggedData
@@ -30,6 +33,16 @@ class Evaluated:
         """Diagnose the policies' weights, under the settings of the evaluation."""
         gamma, threads = settings["gamma"], settings["num_threads"]
         return diagnose(self.log, self.policies, self.probs, gamma, threads)
+
+    def delta(
+        self,
+        pairs: Sequence[tuple[str, str]],
+        settings: Mapping[str, Any],
+        *,
+        simultaneous: bool,
+    ) -> pl.DataFrame:
+        """Compare pairs of policies by the differences of their weights."""
+        return delta.compare(self.log, self.probs, pairs, settings, simultaneous=simultaneous)
 
     def log_report(self) -> LogReport:
         """Report on the log, with what it says of these policies."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import polars as pl
 
+from counterfolio import delta
 from counterfolio import estimators as registry
 from counterfolio.contrasts import Contrasts
 from counterfolio.display import caption, interval_name, layout
@@ -169,11 +170,13 @@ class Evaluation:
         baseline
             Name of a policy; "behavior" is the logged one.
         estimator
-            May be None when one estimator was evaluated.
+            May be None when one estimator was evaluated. "delta" (for single decisions) need not
+            have been: it weighs rewards by the difference of the two policies' weights, less its
+            best control variate (Jeunen & Ustimenko 2024), and so is sharp where both act alike.
         simultaneous
             Widens the intervals so that all of them hold together with the confidence level: the
             critical value is that of the largest of the standardised differences (max-t), by
-            standard errors whatever the kind of interval.
+            standard errors whatever the kind of interval. Not with "delta".
 
         Returns
         -------
@@ -193,6 +196,11 @@ class Evaluation:
         InvalidArgumentError
             If a policy or estimator was not evaluated.
         """
+        if estimator == delta.NAME:
+            others = [p for p in self.policies if p != baseline] if policy is None else [policy]
+            pairs = [(other, baseline) for other in others]
+            source = self._need_source("delta")
+            return source.delta(pairs, self.settings, simultaneous=simultaneous)
         label = self._estimator(estimator)
         return self._contrasts(label).compare(policy, baseline, simultaneous=simultaneous)
 

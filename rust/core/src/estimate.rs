@@ -354,7 +354,7 @@ impl Values {
             // -(1/n^2) sum (w / mean w) psi; only small effective sample sizes make it notable.
             let bias = -bias / (n as f64 * n as f64) / row.standard_error;
             let varies = row.standard_error > ROUNDING * row.value.abs();
-            let returned = entry.form == Form::NormalisedReturn;
+            let returned = asked.estimator.form == Form::NormalisedReturn;
             let notable = returned && bias.abs() > NOTABLE_BIAS && varies;
             let biased = notable
                 .then(|| format!("self-normalisation biases it by {bias:.1} standard errors"));

@@ -11,6 +11,7 @@ pub mod bounds;
 mod bundle;
 pub mod check;
 pub mod column;
+pub mod delta;
 pub mod diagnostics;
 mod digits;
 pub mod episode;

@@ -89,9 +89,9 @@ impl<'a> Plan<'a> {
         };
         let form_of = |e: &Estimator| {
             if one_step {
-                e.entry.form.with_one_step()
+                e.form.with_one_step()
             } else {
-                e.entry.form
+                e.form
             }
         };
         let mut first = 0;

@@ -84,8 +84,8 @@ pub struct Entry {
     pub title: &'static str,
     /// The group it belongs to.
     pub family: &'static str,
-    /// What is summed.
-    pub form: Form,
+    /// What is summed; `None` where the result is no value of a policy, which `evaluate` gives.
+    pub form: Option<Form>,
     /// What the weights are made of.
     pub ratio: Ratio,
     /// Columns it needs of each evaluation policy; with `n_step` above 0 also prob.
@@ -126,7 +126,7 @@ const PLAIN: Entry = Entry {
     aliases: &[],
     title: "",
     family: "basic",
-    form: Form::Direct,
+    form: Some(Form::Direct),
     ratio: Ratio::Cumulative,
     needs: &["prob"],
     options: TRANSFORMS,
@@ -156,11 +156,11 @@ const DOUBLY: &[&str] = &["prob", "q", "v"];
 const SOPE: &str = "Yuan, Chandak, Giguere, Thomas & Niekum 2021 (SOPE)";
 
 /// Every estimator, in the order in which documents list them.
-pub const REGISTRY: [Entry; 24] = [
+pub const REGISTRY: [Entry; 25] = [
     Entry {
         name: "dm",
         title: "direct method",
-        form: Form::Direct,
+        form: Some(Form::Direct),
         ratio: Ratio::None,
         needs: &["v"],
         options: &[],
@@ -171,21 +171,21 @@ pub const REGISTRY: [Entry; 24] = [
         name: "tis",
         aliases: &["ips"],
         title: "trajectory-wise importance sampling",
-        form: Form::Return,
+        form: Some(Form::Return),
         source: "Precup, Sutton & Singh 2000, section 3",
         ..PLAIN
     },
     Entry {
         name: "pdis",
         title: "per-decision importance sampling",
-        form: Form::Reward,
+        form: Some(Form::Reward),
         source: "Precup, Sutton & Singh 2000, section 4",
         ..PLAIN
     },
     Entry {
         name: "dr",
         title: "doubly robust",
-        form: Form::Residual,
+        form: Some(Form::Residual),
         needs: DOUBLY,
         source: "Jiang & Li 2016, eq. 10; Thomas & Brunskill 2016, section 4",
         ..PLAIN
@@ -194,14 +194,14 @@ pub const REGISTRY: [Entry; 24] = [
         name: "sntis",
         aliases: &["snips", "wis"],
         title: "self-normalised trajectory-wise importance sampling",
-        form: Form::NormalisedReturn,
+        form: Some(Form::NormalisedReturn),
         source: "Precup, Sutton & Singh 2000, section 3; Swaminathan & Joachims 2015",
         ..PLAIN
     },
     Entry {
         name: "snpdis",
         title: "self-normalised per-decision importance sampling (CWPDIS)",
-        form: Form::NormalisedReward,
+        form: Some(Form::NormalisedReward),
         source: "Thomas 2015, section 3.9 (consistent weighted per-decision)",
         ..PLAIN
     },
@@ -209,7 +209,7 @@ pub const REGISTRY: [Entry; 24] = [
         name: "sndr",
         aliases: &["wdr"],
         title: "self-normalised (weighted) doubly robust",
-        form: Form::NormalisedResidual,
+        form: Some(Form::NormalisedResidual),
         needs: DOUBLY,
         source: "Thomas & Brunskill 2016, section 5",
         ..PLAIN
@@ -217,7 +217,7 @@ pub const REGISTRY: [Entry; 24] = [
     Entry {
         name: "drl",
         title: "double reinforcement learning",
-        form: Form::Residual,
+        form: Some(Form::Residual),
         needs: &["state_action_ratio", "q", "v"],
         options: RATIO,
         source: "Kallus & Uehara 2020, eq. 9",
@@ -226,7 +226,7 @@ pub const REGISTRY: [Entry; 24] = [
     Entry {
         name: "sm_dm",
         title: "direct method with a marginal learner's v",
-        form: Form::Direct,
+        form: Some(Form::Direct),
         ratio: Ratio::None,
         needs: &["v"],
         options: &[],
@@ -236,14 +236,14 @@ pub const REGISTRY: [Entry; 24] = [
     Entry {
         name: "sm_is",
         title: "state-marginal importance sampling",
-        form: Form::Reward,
+        form: Some(Form::Reward),
         source: "Liu, Li, Tang & Zhou 2018; Yuan et al. 2021 (SOPE)",
         ..STATE
     },
     Entry {
         name: "sm_dr",
         title: "state-marginal doubly robust",
-        form: Form::Residual,
+        form: Some(Form::Residual),
         needs: &["prob", "state_ratio", "q", "v"],
         source: "Liu, Bacon & Brunskill 2020; Yuan et al. 2021 (SOPE)",
         ..STATE
@@ -251,14 +251,14 @@ pub const REGISTRY: [Entry; 24] = [
     Entry {
         name: "sm_snis",
         title: "self-normalised state-marginal importance sampling",
-        form: Form::NormalisedReward,
+        form: Some(Form::NormalisedReward),
         source: SOPE,
         ..STATE
     },
     Entry {
         name: "sm_sndr",
         title: "self-normalised state-marginal doubly robust",
-        form: Form::NormalisedResidual,
+        form: Some(Form::NormalisedResidual),
         needs: &["prob", "state_ratio", "q", "v"],
         source: SOPE,
         ..STATE
@@ -266,14 +266,14 @@ pub const REGISTRY: [Entry; 24] = [
     Entry {
         name: "sam_is",
         title: "state-action-marginal importance sampling",
-        form: Form::Reward,
+        form: Some(Form::Reward),
         source: "Uehara, Huang & Jiang 2020; Yuan et al. 2021 (SOPE)",
         ..STATE_ACTION
     },
     Entry {
         name: "sam_dr",
         title: "state-action-marginal doubly robust",
-        form: Form::Residual,
+        form: Some(Form::Residual),
         needs: &["state_action_ratio", "q", "v"],
         source: "Kallus & Uehara 2020; Yuan et al. 2021 (SOPE)",
         ..STATE_ACTION
@@ -281,14 +281,14 @@ pub const REGISTRY: [Entry; 24] = [
     Entry {
         name: "sam_snis",
         title: "self-normalised state-action-marginal importance sampling",
-        form: Form::NormalisedReward,
+        form: Some(Form::NormalisedReward),
         source: SOPE,
         ..STATE_ACTION
     },
     Entry {
         name: "sam_sndr",
         title: "self-normalised state-action-marginal doubly robust",
-        form: Form::NormalisedResidual,
+        form: Some(Form::NormalisedResidual),
         needs: &["state_action_ratio", "q", "v"],
         source: SOPE,
         ..STATE_ACTION
@@ -296,7 +296,7 @@ pub const REGISTRY: [Entry; 24] = [
     Entry {
         name: "switch_dr",
         title: "doubly robust, without the largest weights",
-        form: Form::Residual,
+        form: Some(Form::Residual),
         needs: DOUBLY,
         options: &["switch"],
         required: Some("switch"),
@@ -306,7 +306,7 @@ pub const REGISTRY: [Entry; 24] = [
     Entry {
         name: "dros",
         title: "doubly robust with optimistic shrinkage",
-        form: Form::Residual,
+        form: Some(Form::Residual),
         needs: DOUBLY,
         options: &["shrinkage"],
         required: Some("shrinkage"),
@@ -316,7 +316,7 @@ pub const REGISTRY: [Entry; 24] = [
     Entry {
         name: "drps",
         title: "doubly robust with pessimistic shrinkage",
-        form: Form::Residual,
+        form: Some(Form::Residual),
         needs: DOUBLY,
         options: &["clip"],
         required: Some("clip"),
@@ -326,7 +326,7 @@ pub const REGISTRY: [Entry; 24] = [
     Entry {
         name: "mrdr",
         title: "more robust doubly robust",
-        form: Form::Residual,
+        form: Some(Form::Residual),
         needs: DOUBLY,
         source: "Farajtabar, Chow & Ghavamzadeh 2018",
         ..BANDIT
@@ -334,7 +334,7 @@ pub const REGISTRY: [Entry; 24] = [
     Entry {
         name: "beta_ips",
         title: "importance sampling less its best control variate",
-        form: Form::Centred,
+        form: Some(Form::Centred),
         one_step: true,
         options: &[],
         source: "Gupta, Jeunen, Oosterhuis & de Rijke 2024",
@@ -343,7 +343,7 @@ pub const REGISTRY: [Entry; 24] = [
     Entry {
         name: "ix",
         title: "implicit exploration",
-        form: Form::Return,
+        form: Some(Form::Return),
         one_step: true,
         options: &["exploration"],
         required: Some("exploration"),
@@ -353,11 +353,20 @@ pub const REGISTRY: [Entry; 24] = [
     Entry {
         name: "ls",
         title: "logarithmic smoothing",
-        form: Form::Return,
+        form: Some(Form::Return),
         one_step: true,
         options: &["smoothing"],
         required: Some("smoothing"),
         source: "Sakhi, Aouali, Alquier & Chopin 2024",
+        ..BANDIT
+    },
+    Entry {
+        name: "delta",
+        title: "difference of two policies less its best control variate",
+        form: None,
+        one_step: true,
+        options: &[],
+        source: "Jeunen & Ustimenko 2024",
         ..BANDIT
     },
 ];
@@ -379,6 +388,8 @@ impl Entry {
 pub struct Estimator {
     /// Its row in the table.
     pub entry: &'static Entry,
+    /// What it sums.
+    pub form: Form,
     /// Its weights.
     pub weighting: Weighting,
 }
@@ -387,13 +398,16 @@ impl Estimator {
     /// Per-decision importance sampling, the simplest with w_t.
     pub const PDIS: Self = Self {
         entry: &REGISTRY[2],
+        form: Form::Reward,
         weighting: Weighting::CUMULATIVE,
     };
 
     /// Without options, by canonical name.
     pub fn named(name: &str) -> Option<Self> {
-        Entry::named(name).map(|entry| Self {
+        let entry = Entry::named(name)?;
+        Some(Self {
             entry,
+            form: entry.form?,
             weighting: Weighting::new(entry.ratio),
         })
     }
@@ -433,11 +447,11 @@ mod tests {
             for earlier in &REGISTRY[..i] {
                 assert!(names(entry).iter().all(|n| !names(earlier).contains(n)));
             }
-            let residual = matches!(entry.form, Form::Residual | Form::NormalisedResidual);
+            let residual = matches!(entry.form, Some(Form::Residual | Form::NormalisedResidual));
             assert_eq!(residual, entry.needs.contains(&"q"), "{}", entry.name);
             assert_eq!(
                 entry.weighted(),
-                entry.form != Form::Direct,
+                entry.form != Some(Form::Direct),
                 "{}",
                 entry.name
             );

@@ -3,7 +3,7 @@
 use counterfolio_core::estimate::Estimate;
 use counterfolio_core::evaluate::{Errors, evaluate as run};
 use counterfolio_core::interval::{Alternative, Reference};
-use counterfolio_core::registry::REGISTRY;
+use counterfolio_core::registry::{Form, REGISTRY};
 use counterfolio_core::sums::BLOCK;
 use numpy::{PyArray1, ToPyArray};
 use pyo3::prelude::*;
@@ -134,7 +134,7 @@ pub(crate) fn registry(py: Python<'_>) -> PyResult<Vec<Bound<'_, PyDict>>> {
             row.set_item("aliases", entry.aliases)?;
             row.set_item("title", entry.title)?;
             row.set_item("family", entry.family)?;
-            row.set_item("form", entry.form.name())?;
+            row.set_item("form", entry.form.map(Form::name))?;
             row.set_item("ratio", entry.ratio.name())?;
             row.set_item("needs", entry.needs)?;
             row.set_item("options", entry.options)?;

@@ -7,6 +7,7 @@
 
 mod arrow;
 mod bounds;
+mod delta;
 mod diagnostics;
 mod enter;
 mod evaluation;
@@ -24,6 +25,8 @@ mod _core {
     use crate::arrow::{PyColumn, read_column, read_table};
     #[pymodule_export]
     use crate::bounds::{bounded_mean, episode_terms, hcope, weighted_mean};
+    #[pymodule_export]
+    use crate::delta::delta;
     #[pymodule_export]
     use crate::diagnostics::diagnose;
     #[pymodule_export]

@@ -21,7 +21,7 @@ use crate::inputs::{
     ids_of, log_of, policies_of,
 };
 
-fn resampling_named(name: &str) -> PyResult<Resampling> {
+pub(crate) fn resampling_named(name: &str) -> PyResult<Resampling> {
     match name {
         "poisson" => Ok(Resampling::Poisson),
         "multinomial" => Ok(Resampling::Multinomial),
