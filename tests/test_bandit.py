@@ -207,7 +207,7 @@ def test_delta_where_it_makes_no_sense():
         evaluation.compare(estimator="delta", simultaneous=True)
     with pytest.raises(cf.InvalidArgumentError, match="policy 'gnu' was not evaluated"):
         evaluation.compare("gnu", estimator="delta")
-    with pytest.raises(cf.InvalidArgumentError, match="delta\" is no value of a policy"):
+    with pytest.raises(cf.InvalidArgumentError, match='delta" is no value of a policy'):
         evaluate(rows, ["delta"])
     with pytest.raises(cf.InvalidArgumentError, match="propensities and prob of policy 'new'"):
         evaluate(rows, ["dm"]).compare("new", "old", "delta")

@@ -9,6 +9,7 @@ from counterfolio._core import DEBUG_BUILD, __version__
 from counterfolio.assessment import Assessment, assess
 from counterfolio.diagnostics import Diagnostics
 from counterfolio.estimation import evaluate
+from counterfolio.estimator_selection import EstimatorSelection, select_estimator
 from counterfolio.estimators import Estimator
 from counterfolio.evaluation import Evaluation
 from counterfolio.exceptions import (
@@ -32,6 +33,7 @@ __all__ = [
     "CounterfolioError",
     "Diagnostics",
     "Estimator",
+    "EstimatorSelection",
     "Evaluation",
     "InvalidArgumentError",
     "InvalidLogError",
@@ -52,6 +54,7 @@ __all__ = [
     "prepare",
     "read_parquet",
     "resample_weights",
+    "select_estimator",
     "sharpe_ratio_at_k",
     "top_k",
 ]

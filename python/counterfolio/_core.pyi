@@ -256,7 +256,7 @@ def bootstrap(
     gamma: float,
     n_resamples: int,
     seed: int,
-    resampling: str,
+    resampling: str | tuple[float, bool],
     ids: _Ids | None,
     clusters: _Clusters | None,
     num_threads: int,
@@ -286,7 +286,7 @@ def resample_weights(
     n_episodes: int,
     n_resamples: int,
     seed: int,
-    resampling: str,
+    resampling: str | tuple[float, bool],
     progress: Callable[[float], None] | None,
 ) -> NDArray[np.int32]: ...
 

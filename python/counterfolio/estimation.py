@@ -10,27 +10,15 @@ import numpy as np
 import polars as pl
 
 from counterfolio import _core
-from counterfolio import estimators as registry
-from counterfolio.arguments import is_number
 from counterfolio.display import ON_POLICY
-from counterfolio.estimator_inputs import check_log_for
 from counterfolio.estimators import Estimator
 from counterfolio.evaluated import Evaluated
 from counterfolio.evaluation import Evaluation
-from counterfolio.exceptions import InvalidArgumentError, InvalidLogError, InvalidPolicyError
+from counterfolio.exceptions import InvalidPolicyError
 from counterfolio.intervals import Bounds, Ends, from_errors, from_replicates
-from counterfolio.log import LoggedData, check_log
-from counterfolio.policies import (
-    BEHAVIOR,
-    PolicyColumns,
-    check_policies,
-    describe,
-    only_prob,
-    resolve,
-)
-from counterfolio.preparation import Prepared
+from counterfolio.policies import BEHAVIOR, only_prob
 from counterfolio.progress import progress
-from counterfolio.threads import check_threads
+from counterfolio.task import Task, check_task
 from counterfolio.uncertainty import KINDS, Uncertainty, check_uncertainty
 
 if TYPE_CHECKING:
@@ -38,6 +26,8 @@ if TYPE_CHECKING:
     from typing import TypeAlias
 
     from numpy.typing import NDArray
+
+    from counterfolio.log import LoggedData
 
     Interval: TypeAlias = Literal[
         "normal",
@@ -149,33 +139,11 @@ def evaluate(
     they cover: docs/uncertainty.md. An interval conditions on q and v as given: it does not know
     how wrong they are.
     """
-    check_log(log, "evaluate")
-    prepared = policies if isinstance(policies, Prepared) else None
-    if prepared is not None:
-        log = prepared.log_for(log, gamma)
-        if estimators is None:
-            estimators = prepared.estimators or None
-    if not is_number(gamma) or not 0 < gamma <= 1:
-        text = f"gamma must be in (0, 1], not {gamma!r}"
-        raise InvalidArgumentError(text)
-    threads = check_threads(num_threads)
-    named = check_policies(policies)
-    described = {name: describe(name, policy, log) for name, policy in named.items()}
-    asked = _choose(estimators, log, described)
-    names = [estimator.label for estimator in asked]
-    if prepared is not None:
-        prepared.check_estimators(asked)
-    needs = {estimator.label: estimator.needs for estimator in asked}
-    if log._propensity is None and (weighted := [n for n in names if "prob" in needs[n]]):
-        text = (
-            f'"{weighted[0]}" needs propensities, and the log has none; name their column with '
-            "propensity=..., or use the direct method (dm), which needs v alone"
-        )
-        raise InvalidLogError(text)
-    check_log_for(asked, log, described)
+    task = check_task("evaluate", log, policies, estimators, gamma=gamma, num_threads=num_threads)
+    log, prepared, names = task.log, task.prepared, task.labels
     options = check_uncertainty(
         log,
-        asked,
+        task.estimators,
         interval=interval,
         confidence_level=confidence_level,
         alternative=alternative,
@@ -188,28 +156,30 @@ def evaluate(
         return_min=return_min,
         seed=seed,
     )
-    inputs = [resolve(name, columns, log, needs) for name, columns in described.items()]
     with progress("evaluating") as report:
         found = _core.evaluate(
             log.for_core,
-            inputs,
-            [estimator.for_core for estimator in asked],
+            task.inputs,
+            [estimator.for_core for estimator in task.estimators],
             gamma,
             log.clusters,
             options.n_resamples > 0 and method == "bca",
             KINDS[options.interval].asymptotic,
-            threads,
+            task.threads,
             report,
         )
     replicates = behavior = None
     if options.n_resamples:
-        replicates, behavior = _bootstrap(log, inputs, asked, gamma, options, threads)
+        assert options.seed is not None
+        assert options.resampling is not None
+        replicates, behavior = task.resample(options.n_resamples, options.seed, options.resampling)
+    named = list(task.policies)
     shape = (len(names), len(named) + 1, len(named) + 1)
     evaluation = Evaluation(
         estimates=pl.DataFrame(),
         settings={
             "version": _core.__version__,
-            "policies": list(named),
+            "policies": named,
             "estimators": names,
             "action": log.roles["action"],
             "reward": log.roles["reward"],
@@ -218,7 +188,7 @@ def evaluate(
             "cluster": log.roles["cluster"],
             "gamma": float(gamma),
             **options.settings(),
-            "num_threads": threads,
+            "num_threads": task.threads,
             "n_rows": log.n_rows,
             "n_episodes": log.n_episodes,
             "n_clusters": None if log.clusters is None else log.clusters[1],
@@ -226,24 +196,24 @@ def evaluate(
             "propensity_source": log.propensity_source,
             "models": [] if prepared is None else prepared.settings,
             "propensity_model": log.propensity_model,
-            "conditions_on": "q and v as given" if any("v" in k for k in needs.values()) else None,
+            "conditions_on": task.conditions_on,
         },
         variances=_known(found["variances"].reshape(shape), found["value"]),
         replicates=replicates,
         behavior_replicates=behavior,
         accelerations=found["accelerations"].reshape(shape),
-        _source=Evaluated(log, described, {name: prob for name, prob, *_ in inputs}),
+        _source=Evaluated(log, task.policies, {name: prob for name, prob, *_ in task.inputs}),
     )
-    direct = [e for e, estimator in enumerate(asked) if estimator.row["form"] == "direct"]
+    direct = [e for e, estimator in enumerate(task.estimators) if estimator.row["form"] == "direct"]
     for p, name in enumerate(named if prepared is not None else ()):
         for e in direct:
             assert prepared is not None
             row = p * len(names) + e
             doubt = prepared.doubt(name, found["standard_error"][row])
             found["note"][row] = "; ".join(filter(None, (found["note"][row], doubt))) or None
-    ends = _ends(evaluation, found, inputs, asked, options)
+    ends = _ends(evaluation, found, task, options)
     estimates = _table(evaluation, found, ends)
-    _refuse_undefined(estimates, list(named), [n for n in names if "prob" in needs[n]])
+    _refuse_undefined(estimates, named, task.weighted)
     return replace(evaluation, estimates=estimates)
 
 
@@ -257,41 +227,7 @@ def _known(variances: NDArray[np.float64], values: NDArray[np.float64]) -> NDArr
     return np.where(lost, np.nan, variances)
 
 
-def _bootstrap(
-    log: LoggedData,
-    inputs: Sequence[Any],
-    asked: Sequence[Estimator],
-    gamma: float,
-    options: Uncertainty,
-    threads: int,
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Estimate every policy with every estimator in every replicate."""
-    assert options.seed is not None
-    assert options.resampling is not None
-    with progress("resampling") as report:
-        values, behavior = _core.bootstrap(
-            log.for_core,
-            inputs,
-            [estimator.for_core for estimator in asked],
-            gamma,
-            options.n_resamples,
-            options.seed,
-            options.resampling,
-            log.draw_ids,
-            log.clusters,
-            threads,
-            report,
-        )
-    return values.reshape(options.n_resamples, len(inputs), len(asked)), behavior
-
-
-def _ends(
-    evaluation: Evaluation,
-    found: Any,
-    inputs: Sequence[Any],
-    asked: Sequence[Estimator],
-    options: Uncertainty,
-) -> Ends:
+def _ends(evaluation: Evaluation, found: Any, task: Task, options: Uncertainty) -> Ends:
     """Find the ends of the intervals of all rows, the behavior policy's last."""
     settings = evaluation.settings
     if options.interval in ("normal", "t"):
@@ -309,14 +245,13 @@ def _ends(
         drawn = evaluation.behavior_replicates[:, None]
         last = from_replicates(value[-1:], drawn, behavior, settings)
         return Ends([*of.low, *last.low], [*of.high, *last.high], [*of.notes, *last.notes])
-    assert evaluation._source is not None
-    log = evaluation._source.log
-    bounds = Bounds(log, options, settings["gamma"])
-    found_ends = [bounds.of(policy, asked, settings["num_threads"]) for policy in inputs]
+    log, threads = task.log, task.threads
+    bounds = Bounds(log, options, task.gamma)
+    found_ends = [bounds.of(policy, task.estimators, threads) for policy in task.inputs]
     # With equal policies the weights are 1: the behavior policy's own returns.
     same = only_prob(BEHAVIOR, log._propensity)
     _, returned, _ = _core.episode_terms(
-        log.for_core, same, Estimator("tis").for_core, settings["gamma"], settings["num_threads"]
+        log.for_core, same, Estimator("tis").for_core, task.gamma, threads
     )
     found_ends.append(bounds.behavior(returned))
     return Ends(
@@ -351,29 +286,6 @@ def _table(evaluation: Evaluation, found: Any, ends: Ends) -> pl.DataFrame:
             "note": pl.String,
         },
     )
-
-
-def _choose(
-    estimators: Sequence[str | Estimator] | None,
-    log: LoggedData,
-    policies: Mapping[str, PolicyColumns],
-) -> list[Estimator]:
-    """Take the estimators asked for, or those that the inputs allow."""
-    if estimators is not None:
-        return registry.resolve(estimators)
-    weighted = registry.WEIGHTED_DEFAULT if log._propensity is not None else ()
-
-    def have(*keys: str) -> bool:
-        return all(
-            p.q_values is not None or all(getattr(p, key) is not None for key in keys)
-            for p in policies.values()
-        )
-
-    if weighted and have("q", "v"):
-        return registry.resolve([*weighted, *registry.MODEL_DEFAULT])
-    if not weighted and have("v"):
-        return [Estimator("dm")]
-    return registry.resolve(registry.WEIGHTED_DEFAULT)
 
 
 def _refuse_undefined(estimates: pl.DataFrame, policies: list[str], weighted: list[str]) -> None:

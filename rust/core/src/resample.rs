@@ -5,6 +5,9 @@
 //! a draw, so more replicates extend the earlier ones. Multinomial: n draws with replacement, which
 //! depend on the number of episodes and on their order.
 //!
+//! Split: each episode is in one part or in the rest, by a draw of its own; an estimate from either half is
+//! then a replicate as any other.
+//!
 //! With clusters (users, say) every episode of a cluster has the cluster's multiplicity.
 
 use std::ops::Range;
@@ -26,6 +29,21 @@ pub enum Resampling {
     Poisson,
     /// With replacement, as many as there are.
     Multinomial,
+    /// Once where the uniform of 32 bits is below a threshold and never elsewhere, or the other way round.
+    Split {
+        /// 2^32 times the share of the part.
+        threshold: u32,
+        /// Whether the rest is meant.
+        rest: bool,
+    },
+}
+
+impl Resampling {
+    /// The part with about this share of the episodes, or the rest.
+    pub fn split(share: f64, rest: bool) -> Self {
+        let threshold = (share.clamp(0.0, 1.0) * f64::from(u32::MAX)) as u32;
+        Self::Split { threshold, rest }
+    }
 }
 
 /// What names an episode, or its cluster, in random draws.
@@ -158,7 +176,7 @@ impl<'a> Draws<'a> {
     pub(crate) fn most_octets(resample: &Resample, episodes: usize) -> usize {
         const MOST_BYTES: usize = 1 << 25;
         match resample.resampling {
-            Resampling::Poisson => usize::MAX,
+            Resampling::Poisson | Resampling::Split { .. } => usize::MAX,
             Resampling::Multinomial => {
                 let units = resample.clusters.map_or(episodes, |c| c.count);
                 (MOST_BYTES / (units * size_of::<[u16; OCTET]>()).max(1)).max(1)
@@ -198,17 +216,28 @@ impl<'a> Draws<'a> {
         }
         resample.ids.hashes(episodes, (first, last), hashes);
         found.resize(order.len(), [0; OCTET]);
+        let purpose = match resample.resampling {
+            Resampling::Split { .. } => Purpose::Folds,
+            _ => Purpose::Bootstrap,
+        };
         for (i, octet) in octets.clone().enumerate() {
             vectorise(
                 #[inline(always)]
                 || {
                     for (random, &i) in found.iter_mut().zip(order) {
                         let id = hashes[usize::from(i)];
-                        *random = uniforms(resample.seed, id, octet as u64, Purpose::Bootstrap);
+                        *random = uniforms(resample.seed, id, octet as u64, purpose);
                     }
                     // Apart from these, which are made one by one, variates are made in vectors.
-                    for m in found.as_flattened_mut() {
-                        *m = poisson(*m);
+                    let found = found.as_flattened_mut();
+                    if let Resampling::Split { threshold, rest } = resample.resampling {
+                        for m in found {
+                            *m = u32::from((*m < threshold) != rest);
+                        }
+                    } else {
+                        for m in found {
+                            *m = poisson(*m);
+                        }
                     }
                 },
             );
@@ -293,6 +322,18 @@ mod tests {
             10_034_589_663_950_053_897,
         ];
         assert_eq!(texts, golden);
+    }
+
+    #[test]
+    fn a_part_and_the_rest_are_the_whole() {
+        let part = table(&resample(Resampling::split(0.3, false), Ids::Rows), 2000);
+        let rest = table(&resample(Resampling::split(0.3, true), Ids::Rows), 2000);
+        for (a, b) in part.iter().zip(&rest) {
+            assert!(a.iter().zip(b).all(|(a, b)| a + b == 1));
+            let share = a.iter().sum::<i32>() as f64 / 2000.0;
+            assert!((share - 0.3).abs() < 0.05);
+        }
+        assert_ne!(part[0], part[1]);
     }
 
     #[test]

@@ -11,10 +11,10 @@ use crate::enter::enter;
 use crate::inputs::{
     ClusterInput, IdInput, LogInput, PolicyInput, clusters_of, ids_of, log_of, policies_of,
 };
-use crate::resampling::resampling_named;
+use crate::resampling::ResamplingInput;
 
 /// What decides the replicates: their number, the seed, the kind and the ids.
-type Draw<'py> = (usize, u64, String, Option<IdInput<'py>>);
+type Draw<'py> = (usize, u64, ResamplingInput, Option<IdInput<'py>>);
 /// Value, variance, acceleration, and the values by replicate.
 type Found<'py> = (f64, f64, f64, Bound<'py, PyArray1<f64>>);
 
@@ -40,7 +40,7 @@ pub(crate) fn delta<'py>(
         Some((replicates, seed, resampling, ids)) => Some(Resample {
             replicates: *replicates,
             seed: *seed,
-            resampling: resampling_named(resampling)?,
+            resampling: resampling.resampling()?,
             ids: ids_of(ids.as_ref(), n)?,
             clusters,
         }),

@@ -21,11 +21,23 @@ use crate::inputs::{
     ids_of, log_of, policies_of,
 };
 
-pub(crate) fn resampling_named(name: &str) -> PyResult<Resampling> {
-    match name {
-        "poisson" => Ok(Resampling::Poisson),
-        "multinomial" => Ok(Resampling::Multinomial),
-        other => Err(invalid_argument(format!("no resampling \"{other}\""))),
+/// A resampling by its name, or the share of one part of the episodes and whether the rest is meant.
+#[derive(FromPyObject)]
+pub(crate) enum ResamplingInput {
+    #[pyo3(transparent)]
+    Named(String),
+    #[pyo3(transparent)]
+    Split((f64, bool)),
+}
+
+impl ResamplingInput {
+    pub(crate) fn resampling(&self) -> PyResult<Resampling> {
+        match self {
+            Self::Split((share, rest)) => Ok(Resampling::split(*share, *rest)),
+            Self::Named(name) if name == "poisson" => Ok(Resampling::Poisson),
+            Self::Named(name) if name == "multinomial" => Ok(Resampling::Multinomial),
+            Self::Named(name) => Err(invalid_argument(format!("no resampling \"{name}\""))),
+        }
     }
 }
 
@@ -63,7 +75,7 @@ pub(crate) fn bootstrap<'py>(
     gamma: f64,
     n_resamples: usize,
     seed: u64,
-    resampling: &str,
+    resampling: ResamplingInput,
     ids: Option<IdInput<'py>>,
     clusters: Option<ClusterInput<'py>>,
     num_threads: usize,
@@ -76,7 +88,7 @@ pub(crate) fn bootstrap<'py>(
     let resample = Resample {
         replicates: n_resamples,
         seed,
-        resampling: resampling_named(resampling)?,
+        resampling: resampling.resampling()?,
         ids: ids_of(ids.as_ref(), episodes)?,
         clusters: clusters_of(clusters.as_ref(), episodes)?,
     };
@@ -108,13 +120,13 @@ pub(crate) fn resample_weights<'py>(
     n_episodes: usize,
     n_resamples: usize,
     seed: u64,
-    resampling: &str,
+    resampling: ResamplingInput,
     progress: Option<Py<PyAny>>,
 ) -> PyResult<Bound<'py, PyArray1<i32>>> {
     let resample = Resample {
         replicates: n_resamples,
         seed,
-        resampling: resampling_named(resampling)?,
+        resampling: resampling.resampling()?,
         ids: ids_of(Some(&ids), n_episodes)?,
         clusters: None,
     };
