@@ -32,6 +32,8 @@ __all__ = [
     "hash_text",
     "hcope",
     "intervals",
+    "kernel_density",
+    "kernels",
     "metrics",
     "predict_sharpe_ratio",
     "product_sums",
@@ -224,6 +226,17 @@ def intervals(
 ) -> tuple[list[float], list[float]]: ...
 def cdf(x: float, interval: str, degrees: float) -> float: ...
 def registry() -> list[_Entry]: ...
+
+# kernel.rs
+
+def kernels() -> list[str]: ...
+def kernel_density(
+    kernel: str,
+    actions: NDArray[np.float64],
+    centres: NDArray[np.float64],
+    bandwidths: Sequence[float],
+    bounds: Sequence[tuple[float, float]] | None,
+) -> NDArray[np.float64]: ...
 
 # models.rs
 

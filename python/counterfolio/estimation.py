@@ -196,6 +196,7 @@ def evaluate(
             "propensity_source": log.propensity_source,
             "models": [] if prepared is None else prepared.settings,
             "propensity_model": log.propensity_model,
+            "bandwidths": task.bandwidths,
             "conditions_on": task.conditions_on,
         },
         variances=_known(found["variances"].reshape(shape), found["value"]),
@@ -204,17 +205,22 @@ def evaluate(
         accelerations=found["accelerations"].reshape(shape),
         _source=Evaluated(log, task.policies, {name: prob for name, prob, *_ in task.inputs}),
     )
-    direct = [e for e, estimator in enumerate(task.estimators) if estimator.row["form"] == "direct"]
-    for p, name in enumerate(named if prepared is not None else ()):
-        for e in direct:
-            assert prepared is not None
+    for p, name in enumerate(named):
+        for e, estimator in enumerate(task.estimators):
             row = p * len(names) + e
-            doubt = prepared.doubt(name, found["standard_error"][row])
-            found["note"][row] = "; ".join(filter(None, (found["note"][row], doubt))) or None
+            said = [found["note"][row], _doubt(task, name, estimator, found["standard_error"][row])]
+            found["note"][row] = "; ".join(filter(None, said)) or None
     ends = _ends(evaluation, found, task, options)
     estimates = _table(evaluation, found, ends)
     _refuse_undefined(estimates, named, task.weighted)
     return replace(evaluation, estimates=estimates)
+
+
+def _doubt(task: Task, policy: str, estimator: Estimator, error: float) -> str | None:
+    """Say what the core does not know of a row."""
+    if estimator.row["form"] == "direct":
+        return None if task.prepared is None else task.prepared.doubt(policy, error)
+    return task.notes.get(policy)
 
 
 def _known(variances: NDArray[np.float64], values: NDArray[np.float64]) -> NDArray[np.float64]:

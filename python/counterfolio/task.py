@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from counterfolio import _core
 from counterfolio import estimators as registry
 from counterfolio.arguments import is_number
+from counterfolio.bandwidth import with_bandwidth
 from counterfolio.estimator_inputs import check_log_for
 from counterfolio.estimators import Estimator
 from counterfolio.exceptions import InvalidArgumentError, InvalidLogError
 from counterfolio.log import LoggedData, check_log
-from counterfolio.policies import PolicyColumns, check_policies, describe, resolve
+from counterfolio.policies import Kernel, PolicyColumns, check_policies, describe, resolve
+from counterfolio.policies.kernel import vectors_of
 from counterfolio.preparation import Prepared
 from counterfolio.progress import progress
 from counterfolio.threads import check_threads
@@ -44,6 +46,10 @@ class Task:
         The policies as the core reads them.
     gamma, threads
         Discount factor; threads to use.
+    bandwidths
+        Policy -> on what evidence the log chose the bandwidth of its kernel.
+    notes
+        Policy -> what speaks against its weights before any is computed.
     """
 
     log: LoggedData
@@ -53,6 +59,8 @@ class Task:
     inputs: list[CorePolicy]
     gamma: float
     threads: int
+    bandwidths: dict[str, dict[str, Any]]
+    notes: dict[str, str | None]
 
     @property
     def labels(self) -> list[str]:
@@ -143,6 +151,14 @@ def check_task(
     threads = check_threads(num_threads)
     named = check_policies(policies)
     described = {name: describe(name, policy, log) for name, policy in named.items()}
+    bandwidths: dict[str, Any] = {}
+    notes: dict[str, str | None] = {}
+    for name, columns in described.items():
+        described[name], evidence = with_bandwidth(name, columns, log, float(gamma), threads)
+        if evidence is not None:
+            bandwidths[name] = evidence
+        if isinstance(columns.kernel, Kernel):
+            notes[name] = columns.kernel.at_a_bound(vectors_of(log))
     asked = _choose(estimators, log, described)
     if prepared is not None:
         prepared.check_estimators(asked)
@@ -155,7 +171,7 @@ def check_task(
         raise InvalidLogError(text)
     check_log_for(asked, log, described)
     inputs = [resolve(name, columns, log, needs) for name, columns in described.items()]
-    return Task(log, prepared, described, asked, inputs, float(gamma), threads)
+    return Task(log, prepared, described, asked, inputs, float(gamma), threads, bandwidths, notes)
 
 
 def _choose(

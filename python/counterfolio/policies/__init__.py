@@ -11,6 +11,7 @@ from counterfolio.policies.columns import (
 )
 from counterfolio.policies.continuous import DeterministicAction, Gaussian, TruncatedGaussian
 from counterfolio.policies.discrete import Deterministic, EpsilonGreedy, Softmax
+from counterfolio.policies.kernel import Kernel
 from counterfolio.policies.mixture import Mixture
 from counterfolio.policies.onnx import Onnx
 from counterfolio.policies.probabilities import Classifier, Probabilities, Tabular, Uniform
@@ -25,6 +26,7 @@ __all__ = [
     "DiscretePolicy",
     "EpsilonGreedy",
     "Gaussian",
+    "Kernel",
     "Mixture",
     "Onnx",
     "Policy",

@@ -17,14 +17,19 @@ from counterfolio import _core
 from counterfolio.dense import check_dense, gather, gather_values
 from counterfolio.exceptions import InvalidPolicyError
 from counterfolio.policies.chosen import chosen_prob
-from counterfolio.policies.objects import named, prob_of
+from counterfolio.policies.continuous import DeterministicAction
+from counterfolio.policies.kernel import Kernel, density_of
+from counterfolio.policies.objects import mean_of, named, prob_of
 from counterfolio.policies.protocol import Policy
 from counterfolio.sources import Table, as_column, column_label
+from counterfolio.states import States
 from counterfolio.text import suggest
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import TypeAlias
+
+    from numpy.typing import NDArray
 
     from counterfolio.log import LoggedData
 
@@ -55,8 +60,12 @@ class PolicyColumns:
         pi(.|s_t) and Q(s_t, .) for all actions, of shape (n_rows, n_actions); they give prob, q
         and v where those are not given.
     action
-        The action that a deterministic policy would take, labelled as the log's discrete actions:
-        prob is 1 where it is the logged one, else 0.
+        The action that a deterministic policy would take. Labelled as the log's discrete actions:
+        prob is 1 where it is the logged one, else 0. Of a continuum (a column, a list of columns,
+        an array of shape (n_rows,) or (n_rows, d)): prob is what `kernel` gives; q is then
+        Q(s, a) of the logged action and v is Q(s, pi(s)).
+    kernel
+        `policies.Kernel` about continuous actions.
     state_ratio, state_action_ratio
         Marginal ratios d_pi(s_t) / d_b(s_t) and d_pi(s_t, a_t) / d_b(s_t, a_t).
     ratio_kind
@@ -75,6 +84,7 @@ class PolicyColumns:
     action_probs: Any = None
     q_values: Any = None
     action: Any = None
+    kernel: Any = None
     state_ratio: Any = None
     state_action_ratio: Any = None
     ratio_kind: Literal["step", "occupancy"] = "step"
@@ -107,6 +117,9 @@ def describe(name: str, policy: object, log: LoggedData) -> PolicyColumns:
         If it is none of the forms, or an object gives no answer to the log's rows.
     """
     columns = describe_columns(name, policy)
+    if isinstance(columns.prob, DeterministicAction) and columns.prob.kernel is not None:
+        kernel, chosen = columns.prob.kernel, mean_of(name, columns.prob, log)
+        return replace(columns, prob=None, action=chosen, kernel=kernel)
     if isinstance(columns.prob, Policy):
         return replace(columns, prob=prob_of(name, columns.prob, log))
     return columns
@@ -167,7 +180,11 @@ def resolve(
         text = f'policy "{name}": ratio_kind must be {known}, not {columns.ratio_kind!r}'
         raise InvalidPolicyError(text)
     wanted = {key for keys in needs.values() for key in keys}
-    if columns.action is not None:
+    if columns.action is not None and log.roles["action_type"] == "continuous":
+        kernel = _kernel(name, columns)
+        with named(f'policy "{name}"', InvalidPolicyError):
+            given["prob"] = density_of(name, centres(name, columns.action, log), kernel, log)
+    elif columns.action is not None:
         given["prob"] = chosen_prob(name, chosen_column(name, columns.action, log), log)
     if columns.action_probs is not None:
         given = _reduce(name, columns, log, given)
@@ -222,6 +239,43 @@ def dense_column(name: str, key: str, value: object, log: LoggedData) -> tuple[s
     if isinstance(value, str):
         return label, _named(name, value, log, log._table.series)
     return label, value
+
+
+def _kernel(name: str, columns: PolicyColumns) -> Kernel:
+    """Take the kernel about continuous actions."""
+    if not isinstance(columns.kernel, Kernel):
+        given = "" if columns.kernel is None else f", not {columns.kernel!r}"
+        text = (
+            f'policy "{name}": one action of a continuum has no density; pass '
+            f"kernel=cf.policies.Kernel(bandwidth=...) with it{given}"
+        )
+        raise InvalidPolicyError(text)
+    return columns.kernel
+
+
+def centres(name: str, value: Any, log: LoggedData) -> NDArray[np.float64]:
+    """Take the actions of a deterministic policy on a continuous log, of shape (n_rows, d).
+
+    Raises
+    ------
+    InvalidPolicyError
+        If they are no numbers, or a column is unknown.
+    """
+    if isinstance(value, str):
+        value = [value]
+    if isinstance(value, list) and value and all(isinstance(x, str) for x in value):
+        columns = [_named(name, x, log, log._table.series) for x in value]
+        found = np.asarray(States(columns).take(slice(0, log.n_rows)))
+    else:
+        found = np.asarray(value)
+    if found.dtype.kind not in "fiu" or found.ndim not in (1, 2):
+        text = (
+            f'policy "{name}": action must be numbers of shape (n_rows,) or (n_rows, d), not '
+            f"{found.dtype} of shape {found.shape}"
+        )
+        raise InvalidPolicyError(text)
+    wide = found[:, None] if found.ndim == 1 else found
+    return wide.astype(np.float64, copy=False)
 
 
 def chosen_column(name: str, value: Any, log: LoggedData) -> pl.Series:

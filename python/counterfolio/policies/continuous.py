@@ -247,13 +247,15 @@ class TruncatedGaussian(ContinuousHead):
 class DeterministicAction(ContinuousHead):
     """The action of a base, without noise.
 
-    It has no density: weights need a policy that could have done what was logged. Models need its
-    `mean` alone.
+    It has no density: weights need a policy that could have done what was logged, or a kernel that
+    counts what was nearly it. Models need its `mean` alone.
 
     Parameters
     ----------
     base
         states -> actions of shape (n, d) or (n,).
+    kernel
+        `policies.Kernel`, for importance weights. Default: none.
 
     Raises
     ------
@@ -262,17 +264,29 @@ class DeterministicAction(ContinuousHead):
     """
 
     base: Callable[[Any], Any]
+    kernel: Any = None
 
     def __post_init__(self) -> None:
         check_base(self, self.base)
 
     def density(self, states: Any, actions: Any) -> NDArray[np.float64]:
-        """Raise `InvalidPolicyError`: there is none."""
-        text = (
-            "DeterministicAction has no density, and without one there are no importance weights; "
-            "add noise with Gaussian or TruncatedGaussian, or use the direct method (dm) with v"
-        )
-        raise InvalidPolicyError(text)
+        """Return the kernel's density about the action of the base.
+
+        Raises
+        ------
+        InvalidPolicyError
+            If there is no kernel, or its bandwidth is for the log to choose.
+        """
+        if self.kernel is None or isinstance(self.kernel.bandwidth, str):
+            text = (
+                "DeterministicAction has no density, and without one there are no importance "
+                "weights; pass kernel=policies.Kernel(bandwidth=...), add noise with Gaussian or "
+                "TruncatedGaussian, or use the direct method (dm) with v"
+            )
+            raise InvalidPolicyError(text)
+        mean = self.mean(states)
+        found: NDArray[np.float64] = self.kernel.density(actions_like(self, actions, mean), mean)
+        return found
 
     def mean(self, states: Any) -> NDArray[np.float64]:
         """Return the action in each row's state, of shape (n, d)."""

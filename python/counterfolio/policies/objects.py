@@ -53,15 +53,10 @@ def prob_of(name: str, policy: Policy, log: LoggedData) -> NDArray[np.float64]:
         If the log names no state, its actions are of the other kind or none of the policy's, or the
         answer is not one number for each row.
     """
-    if log.roles["state"] is None:
-        text = (
-            f'policy "{name}" is an object with prob(states, actions), but the log names no state '
-            "column; pass state=... to LoggedData.from_frame"
-        )
-        raise InvalidPolicyError(text)
+    _check_state(name, "prob(states, actions)", log)
     _check_kind(name, policy, log)
     _check_known(name, policy, log)
-    states, actions = log.states, _actions(log)
+    states, actions = log.states, logged_actions(log)
     out = np.empty(log.n_rows)
     for rows in blocks(log.n_rows):
         with named(_who(name, rows)):
@@ -76,6 +71,33 @@ def prob_of(name: str, policy: Policy, log: LoggedData) -> NDArray[np.float64]:
             raise InvalidPolicyError(text)
         out[rows] = found
     return out
+
+
+def mean_of(name: str, policy: ContinuousPolicy, log: LoggedData) -> NDArray[np.float64]:
+    """Ask a policy over a continuum for its action in each row's state, of shape (n_rows, d).
+
+    Raises
+    ------
+    InvalidPolicyError
+        If the log names no state, or its actions are of the other kind.
+    """
+    _check_state(name, "mean(states)", log)
+    _check_kind(name, policy, log)
+    found = []
+    for rows in blocks(log.n_rows):
+        with named(_who(name, rows)):
+            found.append(np.asarray(policy.mean(log.states.take(rows)), dtype=np.float64))
+    return np.concatenate(found)
+
+
+def _check_state(name: str, method: str, log: LoggedData) -> None:
+    """Raise where a policy is to be asked about states that the log does not name."""
+    if log.roles["state"] is None:
+        text = (
+            f'policy "{name}" is an object with {method}, but the log names no state '
+            "column; pass state=... to LoggedData.from_frame"
+        )
+        raise InvalidPolicyError(text)
 
 
 def probs_of(
@@ -161,7 +183,7 @@ def _check_known(name: str, policy: object, log: LoggedData) -> None:
         raise row_error(f'policy "{name}"', what, bad, value, advice)
 
 
-def _actions(log: LoggedData) -> Callable[[slice], NDArray[Any]]:
+def logged_actions(log: LoggedData) -> Callable[[slice], NDArray[Any]]:
     """Make what takes the logged actions of some rows.
 
     Discrete ones are handed over as they stand; continuous ones as float64, of shape (m, d) where

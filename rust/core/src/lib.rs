@@ -23,6 +23,7 @@ mod exact_replicates;
 pub mod final_weights;
 pub mod gram;
 pub mod interval;
+pub mod kernel;
 mod lanes;
 mod pairs;
 mod panels;

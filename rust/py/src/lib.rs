@@ -13,6 +13,7 @@ mod enter;
 mod evaluation;
 mod exceptions;
 mod inputs;
+mod kernel;
 mod log;
 mod models;
 mod resampling;
@@ -31,6 +32,8 @@ mod _core {
     use crate::diagnostics::diagnose;
     #[pymodule_export]
     use crate::evaluation::{cdf, evaluate, intervals, registry};
+    #[pymodule_export]
+    use crate::kernel::{kernel_density, kernels};
     #[pymodule_export]
     use crate::log::{PyEpisodes, check_column, check_present, summarise_column};
     #[pymodule_export]
