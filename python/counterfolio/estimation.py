@@ -186,6 +186,7 @@ def evaluate(
             "propensity": log.roles["propensity"],
             "episode_id": log.roles["episode_id"],
             "cluster": log.roles["cluster"],
+            "logger": log.roles["logger"],
             "gamma": float(gamma),
             **options.settings(),
             "num_threads": task.threads,

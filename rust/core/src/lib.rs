@@ -25,6 +25,7 @@ pub mod gram;
 pub mod interval;
 pub mod kernel;
 mod lanes;
+pub mod mixture;
 mod pairs;
 mod panels;
 pub mod pareto;
