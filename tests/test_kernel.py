@@ -188,17 +188,18 @@ def test_slope_chooses_a_bandwidth():
         "other": DeterministicAction(lambda states: states - 1, Kernel("triangular")),
     }
     evaluation = cf.evaluate(log, policies, ["sntis", "tis"])
-    found = evaluation.settings["bandwidths"]
-    assert list(found) == ["new", "other"]
-    grid = np.array(found["new"]["bandwidth"])[:, 0]
+    new, other = evaluation.settings["bandwidths"]
+    assert (new["policy"], other["policy"]) == ("new", "other")
+    grid = np.array(new["grid"])[:, 0]
     rule = rule_of_thumb(frame["a"].to_numpy())
     np.testing.assert_allclose(grid, rule * np.array(GRID))
-    h = grid[found["new"]["chosen"]]
+    (h,) = new["bandwidth"]
+    assert h in grid
     again = {"new": cf.PolicyColumns(action=target, kernel=Kernel(bandwidth=h))}
     again = cf.evaluate(log, again, ["sntis"]).estimates["value"][0]
     row = evaluation.estimates.row(0, named=True)
     assert row["value"] == pytest.approx(again, rel=1e-12)
-    assert row["value"] == pytest.approx(found["new"]["value"][found["new"]["chosen"]], rel=1e-12)
+    assert row["value"] == pytest.approx(new["value"][list(grid).index(h)], rel=1e-12)
     # Near the truth, within what the bandwidths differ by.
     assert abs(row["value"] - 1) < 0.1
 
@@ -255,3 +256,16 @@ def test_without_a_kernel_there_is_no_density():
     frame, _ = continuous(8, 50, 1)
     with pytest.raises(cf.InvalidPolicyError, match="pass kernel="):
         cf.evaluate(logged(frame, 1), {"new": DeterministicAction(lambda s: s)}, ["tis"])
+
+
+def test_the_report_says_what_was_chosen(tmp_path):
+    frame, target = continuous(9, 2000, 1)
+    policies = {"new": cf.PolicyColumns(action=target, kernel=Kernel()), "b": "propensity"}
+    evaluation = cf.evaluate(logged(frame, 1), policies, ["sntis"])
+    evaluation.to_parquet(tmp_path / "saved.parquet")
+    again = cf.Evaluation.from_parquet(tmp_path / "saved.parquet")
+    assert again.settings["bandwidths"] == evaluation.settings["bandwidths"]
+    evaluation.to_html(tmp_path / "report.html")
+    text = (tmp_path / "report.html").read_text("utf-8")
+    assert "(SLOPE, from 11)" in text
+    assert "no interval knows its bias" in text

@@ -273,7 +273,7 @@ def test_chosen_actions_that_were_never_logged():
         (
             log_of(LOGGED * 1.0, action_type="continuous"),
             {"action": LOGGED},
-            'action needs action_type="discrete"; pass prob',
+            "one action of a continuum has no density; pass kernel=",
         ),
     ],
     ids=range(10),

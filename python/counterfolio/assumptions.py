@@ -35,15 +35,26 @@ def assumptions(evaluation: Evaluation) -> list[str]:
         "step; an episode that has ended earns nothing more.",
         f"{said[:1].upper()}{said[1:]}.",
     ]
+    given = s["conditions_on"] or ""
     if s["interval"] not in ANY:
         listed.append(
             "Intervals of differences from the behavior policy, and what they tell apart, are "
             "normal: they hold for many episodes alone."
         )
-    if s["conditions_on"]:
+    if "q and v" in given or "q, v" in given:
         listed.append(
             f"The Q-model (q and v){_fitted(s.get('models') or [])} is taken as given: no interval "
             "knows how wrong it is. dm believes it; dr and sndr correct it by the logged rewards."
+        )
+    if "ratios" in given:
+        listed.append(
+            "Marginal ratios (how much more often a candidate visits a state) are taken as given "
+            "too: no interval knows how wrong they are."
+        )
+    if s.get("bandwidths"):
+        listed.append(
+            "What was nearly a candidate's action counts as its action, as far as a kernel "
+            "reaches; its bandwidth was chosen by the log (SLOPE), and no interval knows its bias."
         )
     return listed
 

@@ -50,8 +50,8 @@ def with_bandwidth(
     Returns
     -------
     columns, evidence
-        The same with a kernel of numbers; bandwidth, value, standard_error and whether it is the
-        one that was chosen, a list to each. None where nothing had to be chosen.
+        The same with a kernel of numbers; policy, bandwidth, and the grid with the value and
+        standard_error of `sntis` for each of it. None where nothing had to be chosen.
 
     Raises
     ------
@@ -90,9 +90,10 @@ def with_bandwidth(
         )
         raise InvalidPolicyError(text)
     evidence = {
-        "bandwidth": [h.tolist() for h in grid],
+        "policy": name,
+        "bandwidth": grid[chosen].tolist(),
+        "grid": [h.tolist() for h in grid],
         "value": value.tolist(),
         "standard_error": error.tolist(),
-        "chosen": chosen,
     }
     return replace(columns, kernel=kernel.with_bandwidth(grid[chosen])), evidence

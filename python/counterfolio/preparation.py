@@ -237,9 +237,10 @@ def prepare(
     gamma
         Discount factor in (0, 1], the one that is evaluated with.
     cross_fit
-        Number of folds. None: every model learns from all rows. Propensities that are frequencies
-        of a table always do: those of the same rows balance exactly and lose nothing (Hirano,
-        Imbens & Ridder 2003), while without its own fold a rare action looks all but impossible.
+        Number of folds. None: every model learns from all rows; not for drl. Propensities that are
+        frequencies of a table always do: those of the same rows balance exactly and lose nothing
+        (Hirano, Imbens & Ridder 2003), while without its own fold a rare action looks all but
+        impossible.
     n_repeats
         How often folds are dealt anew; the median of the repeats is taken, of Q(s, a) for every
         action, of propensities and of ratios.
@@ -262,7 +263,8 @@ def prepare(
     Raises
     ------
     InvalidArgumentError
-        If there is no such need, or an argument is out of its range.
+        If there is no such need, an argument is out of its range, or drl would judge models by the
+        episodes that they learned from.
     InvalidLogError
         If the log has no state, or holds what models cannot read.
     InvalidPolicyError
@@ -273,6 +275,13 @@ def prepare(
     check_log(log, "prepare")
     wanted = _needs(needs)
     inputs = _inputs(wanted)
+    if "drl" in wanted and cross_fit is None:
+        text = (
+            '"drl" with q and ratios fitted on the episodes that it is evaluated on loses what it '
+            "is for: pass cross_fit=5; to have it all the same, evaluate with the arrays of what "
+            "models fitted as columns of PolicyColumns"
+        )
+        raise InvalidArgumentError(text)
     named = check_policies(policies)
     how: dict[str, Any] = {"cross_fit": cross_fit, "n_repeats": n_repeats, "seed": seed}
     propensities, prepared_log = None, log

@@ -47,7 +47,7 @@ class Task:
     gamma, threads
         Discount factor; threads to use.
     bandwidths
-        Policy -> on what evidence the log chose the bandwidth of its kernel.
+        On what evidence the log chose the bandwidth of a policy's kernel, one to each.
     notes
         Policy -> what speaks against its weights before any is computed.
     """
@@ -59,7 +59,7 @@ class Task:
     inputs: list[CorePolicy]
     gamma: float
     threads: int
-    bandwidths: dict[str, dict[str, Any]]
+    bandwidths: list[dict[str, Any]]
     notes: dict[str, str | None]
 
     @property
@@ -151,12 +151,12 @@ def check_task(
     threads = check_threads(num_threads)
     named = check_policies(policies)
     described = {name: describe(name, policy, log) for name, policy in named.items()}
-    bandwidths: dict[str, Any] = {}
+    bandwidths = []
     notes: dict[str, str | None] = {}
     for name, columns in described.items():
         described[name], evidence = with_bandwidth(name, columns, log, float(gamma), threads)
         if evidence is not None:
-            bandwidths[name] = evidence
+            bandwidths.append(evidence)
         if isinstance(columns.kernel, Kernel):
             notes[name] = columns.kernel.at_a_bound(vectors_of(log))
     asked = _choose(estimators, log, described)

@@ -152,6 +152,9 @@ def settings(evaluation: Evaluation) -> list[tuple[str, str]]:
         if isinstance(value, dict) and "step_joins" in value:  # of a fitted model
             parts = (f"{key} {said(x)}" for key, x in value.items() if key != "model")
             return f"{value['model']} ({', '.join(parts)})"
+        if isinstance(value, dict) and "bandwidth" in value:  # that the log chose
+            h = ", ".join(number(x) for x in value["bandwidth"])
+            return f"{value['policy']} {h} (SLOPE, from {len(value['grid'])})"
         if isinstance(value, dict):  # of the estimated propensities, which have a section
             return caption(value)
         return "none" if value is None else str(value)
