@@ -36,6 +36,7 @@ __all__ = [
     "kernel_density",
     "kernels",
     "metrics",
+    "mixture_propensities",
     "predict_sharpe_ratio",
     "product_sums",
     "rank",
@@ -105,6 +106,12 @@ class Episodes:
 def check_column(column: Column, rule: str, label: str) -> None: ...
 def check_present(column: Column, label: str) -> None: ...
 def summarise_column(column: Column, label: str) -> tuple[float, float, float, float, int, int]: ...
+def mixture_propensities(
+    episodes: Episodes,
+    loggers: Sequence[tuple[str, Column]],
+    shares: Sequence[float],
+    num_threads: int,
+) -> NDArray[np.float64]: ...
 
 # inputs.rs
 

@@ -20,6 +20,8 @@ def assumptions(evaluation: Evaluation) -> list[str]:
     source = {
         "logged": "Propensities are those logged: the probabilities with which the behavior policy "
         "really took the logged actions.",
+        "balanced": "Propensities are those of all loggers together, mixed by their shares of the "
+        "episodes: any of them could have met any episode.",
         "estimated": _estimated(s.get("propensity_model")),
         None: "There are no propensities: everything rests on the Q-model.",
     }[s["propensity_source"]]

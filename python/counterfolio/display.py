@@ -19,12 +19,12 @@ ON_POLICY = "on_policy"
 
 def caption(settings: dict[str, Any]) -> str:
     """Say what was evaluated."""
-    s = settings
+    s, source = settings, settings["propensity_source"]
     return (
         f"{plural(len(s['policies']), 'policy')}, "
         f"{plural(len(s['estimators']), 'estimator')}, {plural(s['n_episodes'], 'episode')}, "
         f"gamma {s['gamma']:g}"
-        + (", estimated propensities" if s["propensity_source"] == "estimated" else "")
+        + (f", {source} propensities" if source in ("estimated", "balanced") else "")
     )
 
 

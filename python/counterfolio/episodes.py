@@ -57,28 +57,28 @@ def _codes(values: pl.Series) -> NDArray[np.integer]:
     return codes
 
 
-def check_cluster(table: Table, name: str, episodes: _core.Episodes) -> None:
-    """Raise unless a column names one cluster to an episode."""
+def check_cluster(table: Table, name: str, episodes: _core.Episodes, what: str = "cluster") -> None:
+    """Raise unless a column names one cluster, or whatever it is called, to an episode."""
     label = column_label(name)
     column = table.column(name)
     _core.check_present(column, label)
     if not (column.is_ordinal or column.is_text):
         text = (
-            f"{label} holds {column.dtype}, which cannot name clusters; cast it to integers or text"
+            f"{label} holds {column.dtype}, which cannot name {what}s; cast it to integers or text"
         )
         raise InvalidLogError(text)
     codes, lengths = _codes(table.series(name)), episodes.lengths()
     if codes.dtype.kind == "f":
         text = (
-            f"{label} holds floating-point numbers, which cannot name clusters; cast it to integers"
+            f"{label} holds floating-point numbers, which cannot name {what}s; cast it to integers"
         )
         raise InvalidLogError(text)
     off = codes != np.repeat(codes[first_rows(episodes)], lengths)
     if off.any():
         row = int(off.argmax())
         text = (
-            f"{label}: {int(off.sum()):,} of {len(off):,} rows have another cluster than their "
-            f"episode's first row, first at row {row}; an episode belongs to one cluster"
+            f"{label}: {int(off.sum()):,} of {len(off):,} rows have another {what} than their "
+            f"episode's first row, first at row {row}; an episode belongs to one {what}"
         )
         raise InvalidLogError(text)
 

@@ -6,16 +6,16 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
 import polars as pl
 
 from counterfolio.arguments import one_of
-from counterfolio.dense import SUM_TOLERANCE, ActionCodes, check_dense, check_labels, gather
+from counterfolio.dense import ActionCodes, check_labels
 from counterfolio.episodes import ids_of, number_clusters
 from counterfolio.exceptions import InvalidArgumentError, InvalidLogError, MissingExtraError
 from counterfolio.files import write_parquet
-from counterfolio.roles import ACTION_TYPES, check_columns, check_propensity, state_names
-from counterfolio.sources import Frame, Table, as_column, column_label, open_table
+from counterfolio.propensity_columns import with_action_probs, with_estimated, with_mixture
+from counterfolio.roles import ACTION_TYPES, check_columns, state_names
+from counterfolio.sources import Frame, Table, open_table
 from counterfolio.states import States
 from counterfolio.text import plural
 from counterfolio.validation import LogReport, report
@@ -23,10 +23,14 @@ from counterfolio.validation import LogReport, report
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
+    from typing import TypeAlias
 
+    import numpy as np
     from numpy.typing import NDArray
 
     from counterfolio import _core
+
+    PropensitySource: TypeAlias = Literal["logged", "estimated", "balanced"] | None
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -44,8 +48,8 @@ class LoggedData:
         What was checked, what the log holds and what looks wrong.
     roles : dict
         Which column plays which part.
-    propensity_source : {"logged", "estimated", None}
-        Where the propensities come from; None for a log without them.
+    propensity_source : {"logged", "estimated", "balanced", None}
+        Where the propensities come from; "balanced" by `balanced`, None for a log without them.
     propensity_model : dict or None
         How propensities were estimated and how well they are calibrated, the summary of
         `models.Propensities`; None where they were logged, or came as an array.
@@ -55,7 +59,7 @@ class LoggedData:
     _episodes: _core.Episodes
     _propensity: _core.Column | None
     roles: dict[str, Any]
-    propensity_source: Literal["logged", "estimated"] | None
+    propensity_source: PropensitySource
     #: What the checks found on the way, for the report.
     _facts: dict[str, int]
     propensity_model: dict[str, Any] | None = None
@@ -74,6 +78,8 @@ class LoggedData:
         terminated: str | None = None,
         truncated: str | None = None,
         cluster: str | None = None,
+        logger: str | None = None,
+        logger_propensities: Mapping[Any, str] | None = None,
         actions: Sequence[Any] | None = None,
         action_type: Literal["discrete", "continuous"] = "discrete",
         action_probs: str | NDArray[np.floating[Any]] | None = None,
@@ -106,6 +112,12 @@ class LoggedData:
             Column of integers, text or categories, the same on all rows of an episode, such as a
             user: episodes of one cluster hang together. Standard errors, intervals and resampling
             then go by cluster; estimates do not change.
+        logger
+            Column of integers, text or categories: which of several behavior policies made the
+            episode. Each row's propensity is that of its own logger.
+        logger_propensities
+            Logger -> column of b(a|s) of every logged action under it, 0 where it could not have
+            done that. For `balanced`; gives the propensities where no column does.
         actions
             Labels of the actions in the column order of dense arrays. Default: 0 to K - 1 for
             integers, else sorted.
@@ -131,6 +143,8 @@ class LoggedData:
         if action_probs is not None and not isinstance(action_probs, str):
             table = table.with_column("action_probs", action_probs)
             action_probs = "action_probs"
+        if logger_propensities is not None and propensity not in table.names:
+            propensity = None if propensity == "propensity" else propensity
         roles = {
             "action": action,
             "reward": reward,
@@ -141,6 +155,8 @@ class LoggedData:
             "terminated": terminated,
             "truncated": truncated,
             "cluster": cluster,
+            "logger": logger,
+            "logger_propensities": logger_propensities,
             "actions": labels,
             "action_type": action_type,
             "action_probs": action_probs,
@@ -154,31 +170,7 @@ class LoggedData:
             propensity_source=None if propensities is None else "logged",
             _facts=facts,
         )
-        return log if action_probs is None else log._with_action_probs(action_probs)
-
-    def _with_action_probs(self, name: str) -> LoggedData:
-        """Take propensities from the behavior policy's dense probabilities, or check them."""
-        label = column_label(name)
-        if self.roles["action_type"] != "discrete":
-            text = f'{label}: dense probabilities need action_type="discrete"'
-            raise InvalidLogError(text)
-        dense = check_dense(label, self._table.series(name), self.n_rows, InvalidLogError)
-        found = gather(self.action_codes, dense, label, InvalidLogError)
-        if self._propensity is None:
-            column = as_column("propensity", found)
-            check_propensity(column, f"{label} of the logged action", "discrete")
-            return replace(self, _propensity=column, propensity_source="logged")
-        logged = pl.DataFrame(self._propensity).to_series().to_numpy()
-        off = np.abs(found - logged) > SUM_TOLERANCE
-        if off.any():
-            row = int(off.argmax())
-            text = (
-                f"{label}: {int(off.sum())} of {self.n_rows} rows disagree with column "
-                f'"{self.roles["propensity"]}", first at row {row} ({found[row]:g} and '
-                f"{logged[row]:g}); mend the one that is wrong, or the order of the actions"
-            )
-            raise InvalidLogError(text)
-        return self
+        return log if action_probs is None else with_action_probs(log, action_probs)
 
     @property
     def n_rows(self) -> int:
@@ -249,7 +241,8 @@ class LoggedData:
     def used(self) -> set[str]:
         """Names of the columns that have a part in the log."""
         parts = {v for k, v in self.roles.items() if isinstance(v, str) and k != "action_type"}
-        return parts | set(self.roles["state"] or ())
+        loggers = (self.roles["logger_propensities"] or {}).values()
+        return {*parts, *(self.roles["state"] or ()), *loggers}
 
     @cached_property
     def states(self) -> States:
@@ -315,22 +308,26 @@ class LoggedData:
         InvalidLogError
             If a value is missing, 0, negative or above 1, or the length differs.
         """
-        model = None
-        if callable(summary := getattr(propensity, "summary", None)):
-            model, propensity = summary(), propensity.propensity  # type: ignore[attr-defined]
-        column, label = as_column("propensity", propensity), column_label("propensity")
-        if len(column) != self.n_rows:
-            text = f"{label} has {len(column)} rows, but the log has {self.n_rows}"
-            raise InvalidLogError(text)
-        check_propensity(column, label, self.roles["action_type"])
-        return replace(
-            self,
-            _table=self._table.with_column("propensity", column),
-            _propensity=column,
-            propensity_source="estimated",
-            propensity_model=model,
-            roles={**self.roles, "propensity": "propensity", "action_probs": None},
-        )
+        return with_estimated(self, propensity)
+
+    def balanced(self) -> LoggedData:
+        """Return the same log with the propensities of all its loggers together.
+
+        The loggers are mixed by their shares of the episodes; within an episode, by how likely each
+        is to have made it so far. Weights vary less than those of each row's own logger, which are
+        large where that logger seldom did what it did.
+
+        Raises
+        ------
+        InvalidLogError
+            If `logger_propensities` were not given, or contradict what was logged.
+
+        Notes
+        -----
+        It takes for granted that any logger could have met any episode: that who made it depends on
+        nothing that moves the rewards.
+        """
+        return with_mixture(self)
 
     def to_parquet(self, path: str | Path) -> None:
         """Write every column of the log's source, and the roles, which `read_parquet` then knows.
@@ -351,23 +348,12 @@ class LoggedData:
             "propensity_source": self.propensity_source,
             "propensity_model": self.propensity_model,
         }
-        write_parquet(self._frame(), path, roles)
-
-    def _frame(self) -> pl.DataFrame:
-        columns = [self._table.series(name) for name in self._table.names]
-        for column in columns:
-            if len(column) != self.n_rows:
-                text = (
-                    f"{column_label(column.name)} has {len(column)} rows, but the log has "
-                    f"{self.n_rows}; leave it out of the table that the log is made from"
-                )
-                raise InvalidLogError(text)
-        return pl.DataFrame(columns)
+        write_parquet(self._table.frame(self.n_rows), path, roles)
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Buffers held by reference do not travel: another process takes the columns again.
         return rebuild, (
-            self._frame(),
+            self._table.frame(self.n_rows),
             self.roles,
             self.propensity_source,
             self.propensity_model,
@@ -384,7 +370,7 @@ class LoggedData:
 def rebuild(
     frame: pl.DataFrame,
     roles: dict[str, Any],
-    propensity_source: Literal["logged", "estimated"] | None,
+    propensity_source: PropensitySource,
     propensity_model: dict[str, Any] | None,
 ) -> LoggedData:
     """Take a log again from the columns and roles of one that was checked before."""

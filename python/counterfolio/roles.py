@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 from counterfolio import _core
 from counterfolio.episodes import check_cluster, find_episodes
 from counterfolio.exceptions import InvalidLogError
+from counterfolio.loggers import check_loggers
 from counterfolio.sources import column_label
 from counterfolio.states import States
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     import polars as pl
 
     from counterfolio.sources import Table
@@ -22,7 +21,7 @@ ACTION_TYPES = ("discrete", "continuous")
 #: Parts that one column plays, but for `action_probs`, a column of arrays.
 SINGLE = (
     *("action", "reward", "propensity", "episode_id"),
-    *("timestep", "terminated", "truncated", "cluster"),
+    *("timestep", "terminated", "truncated", "cluster", "logger"),
 )
 
 
@@ -38,6 +37,8 @@ class Roles(TypedDict, total=False):
     terminated: str | None
     truncated: str | None
     cluster: str | None
+    logger: str | None
+    logger_propensities: Mapping[Any, str] | None
     actions: Sequence[Any] | None
     action_type: Literal["discrete", "continuous"]
     action_probs: str | None
@@ -101,7 +102,8 @@ def check_columns(
         facts["gaps"] = episodes.check_timesteps(table.column(timestep), column_label(timestep))
     if roles["cluster"] is not None:
         check_cluster(table, roles["cluster"], episodes)
-    return episodes, propensities, facts
+    own = check_loggers(table, roles, episodes)
+    return episodes, own if propensities is None else propensities, facts
 
 
 def _check_vectors(actions: pl.Series, action_type: str) -> None:

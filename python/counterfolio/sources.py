@@ -182,6 +182,18 @@ class Table:
             text = f'column "{name}" holds {column.dtype}, which polars cannot take: {error}'
             raise InvalidLogError(text) from error
 
+    def frame(self, n_rows: int) -> pl.DataFrame:
+        """Take all columns as a polars frame; raise where one has not the rows of the log."""
+        columns = [self.series(name) for name in self.names]
+        for column in columns:
+            if len(column) != n_rows:
+                text = (
+                    f"{column_label(column.name)} has {len(column)} rows, but the log has "
+                    f"{n_rows}; leave it out of the table that the log is made from"
+                )
+                raise InvalidLogError(text)
+        return pl.DataFrame(columns)
+
     def with_vectors(self, names: Iterable[Any]) -> Table:
         """Return a table in which two-dimensional arrays of numbers are columns of arrays."""
         table = self

@@ -19,6 +19,8 @@ from counterfolio.calibration import (
 from counterfolio.dense import check_dense, gather
 from counterfolio.exceptions import InvalidPolicyError
 from counterfolio.findings import SEVERITIES, Finding, Summary, basic_findings, summarise
+from counterfolio.loggers import SCHEMA as BY_LOGGER
+from counterfolio.loggers import Loggers
 from counterfolio.rows import row_findings
 from counterfolio.segments import BY_SEGMENT, OVER_TIME, Returns, by_segment, over_time
 from counterfolio.sources import as_column, column_label, column_values, take
@@ -65,6 +67,9 @@ class LogReport:
     by_segment : polars.DataFrame
         The same by the values of some columns: column, value, n_episodes, mean_return,
         standard_error.
+    loggers : polars.DataFrame or None
+        Who made the log: logger, n_rows, n_episodes, share (of the episodes), mean_return. None
+        where the log names no loggers.
     """
 
     n_rows: int
@@ -76,6 +81,7 @@ class LogReport:
     actions: pl.DataFrame | None
     over_time: pl.DataFrame
     by_segment: pl.DataFrame
+    loggers: pl.DataFrame | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Give everything as lists, for JSON."""
@@ -93,12 +99,13 @@ class LogReport:
             "actions": lists(self.actions),
             "over_time": lists(self.over_time),
             "by_segment": lists(self.by_segment),
+            "loggers": lists(self.loggers),
         }
 
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> LogReport:
         """Make it again from `to_dict`."""
-        actions = fields["actions"]
+        actions, loggers = fields["actions"], fields.get("loggers")
         return cls(
             **{
                 **fields,
@@ -107,6 +114,7 @@ class LogReport:
                 "actions": None if actions is None else pl.DataFrame(actions, schema=SCHEMA),
                 "over_time": pl.DataFrame(fields["over_time"], schema=OVER_TIME),
                 "by_segment": pl.DataFrame(fields["by_segment"], schema=BY_SEGMENT),
+                "loggers": None if loggers is None else pl.DataFrame(loggers, schema=BY_LOGGER),
             }
         )
 
@@ -155,6 +163,17 @@ class LogReport:
             weighed = " (sum 1/b : n should be 1)" if t["inverse_mean"].is_not_null().any() else ""
             caption = f"{plural(len(self.actions), 'action')}{rest}{weighed}"
             tables.append((caption, [c for c in columns if any(c.cells)]))
+        if self.loggers is not None:
+            t = self.loggers[:SHOWN]
+            rest = f", the first {SHOWN}" if len(self.loggers) > SHOWN else ""
+            columns = [
+                Column("logger", t["logger"].to_list(), left=True),
+                Column("rows", [f"{x:,}" for x in t["n_rows"]]),
+                Column("episodes", [f"{x:,}" for x in t["n_episodes"]]),
+                Column("share", [percent(x, 2) for x in t["share"]]),
+                Column("mean return", [number(x) for x in t["mean_return"]]),
+            ]
+            tables.append((f"{plural(len(self.loggers), 'logger')}{rest}", columns))
         if len(self.by_segment):
             names = self.by_segment["column"].to_list()
             few = [i for i, n in enumerate(names) if names.count(n) <= FEW_VALUES]
@@ -242,7 +261,16 @@ def report(
         actions=table,
         over_time=slices,
         by_segment=parts,
+        loggers=_loggers(log, returns),
     )
+
+
+def _loggers(log: LoggedData, returns: Returns) -> pl.DataFrame | None:
+    """Count what each logger made, where the log names loggers."""
+    name = log.roles["logger"]
+    if name is None:
+        return None
+    return Loggers.find(log._table, name, log._episodes).table(log._episodes, returns.values)
 
 
 def _probs_of(log: LoggedData, name: str, policy: object) -> NDArray[np.float64]:
@@ -279,6 +307,8 @@ def _checks(log: LoggedData, policies: Collection[str]) -> list[str]:
         checks.append("no episode id comes back after its episode closed")
     if roles["timestep"] is not None:
         checks.append("timesteps increase within every episode")
+    if roles["logger"] is not None:
+        checks.append("every episode has one logger")
     if roles["terminated"] is not None or roles["truncated"] is not None:
         checks.append("no episode goes on after its end")
     if policies:

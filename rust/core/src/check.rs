@@ -23,6 +23,10 @@ pub enum Rule {
     Propensity,
     /// A density of a logged action under the behavior policy: above 0.
     PropensityDensity,
+    /// A probability under one of several loggers, not always the one that acted: in [0, 1].
+    LoggerPropensity,
+    /// The same as a density: 0 or more.
+    LoggerPropensityDensity,
     /// A probability under an evaluation policy: in [0, 1].
     Probability,
     /// A density under an evaluation policy: 0 or more.
@@ -41,8 +45,10 @@ impl Rule {
             Self::Amount => x.abs() <= LARGEST,
             Self::Propensity => x > 0.0 && x <= 1.0,
             Self::PropensityDensity => x > 0.0 && x.is_finite(),
-            Self::Probability => (0.0..=1.0).contains(&x),
-            Self::Density | Self::Ratio => x >= 0.0 && x.is_finite(),
+            Self::Probability | Self::LoggerPropensity => (0.0..=1.0).contains(&x),
+            Self::Density | Self::LoggerPropensityDensity | Self::Ratio => {
+                x >= 0.0 && x.is_finite()
+            }
             Self::Flag => x == 0.0 || x == 1.0,
         }
     }
@@ -61,8 +67,12 @@ impl Rule {
             Self::Amount => all(values, |x| Self::Amount.holds_for(x)),
             Self::Propensity => all(values, |x| Self::Propensity.holds_for(x)),
             Self::PropensityDensity => all(values, |x| Self::PropensityDensity.holds_for(x)),
-            Self::Probability => all(values, |x| Self::Probability.holds_for(x)),
-            Self::Density | Self::Ratio => all(values, |x| Self::Density.holds_for(x)),
+            Self::Probability | Self::LoggerPropensity => {
+                all(values, |x| Self::Probability.holds_for(x))
+            }
+            Self::Density | Self::LoggerPropensityDensity | Self::Ratio => {
+                all(values, |x| Self::Density.holds_for(x))
+            }
             Self::Flag => all(values, |x| Self::Flag.holds_for(x)),
         }
     }
@@ -73,15 +83,20 @@ impl Rule {
             Self::Amount => "beyond ±1e150",
             Self::Propensity => "outside (0, 1]",
             Self::PropensityDensity => "0 or negative",
-            Self::Probability => "outside [0, 1]",
-            Self::Density | Self::Ratio => "negative",
+            Self::Probability | Self::LoggerPropensity => "outside [0, 1]",
+            Self::Density | Self::LoggerPropensityDensity | Self::Ratio => "negative",
             Self::Flag => "neither 0 nor 1",
         }
     }
 
     fn advice(self, all_negative: bool) -> &'static str {
         match self {
-            Self::Propensity | Self::PropensityDensity | Self::Probability | Self::Density
+            Self::Propensity
+            | Self::PropensityDensity
+            | Self::LoggerPropensity
+            | Self::LoggerPropensityDensity
+            | Self::Probability
+            | Self::Density
                 if all_negative =>
             {
                 "they look like log-probabilities: pass their exponential"
@@ -96,7 +111,11 @@ impl Rule {
                 "the probability of the logged action under the evaluation policy is wanted \
                  (action_type=\"continuous\" admits densities above 1)"
             }
-            Self::Density => "a density cannot be negative",
+            Self::LoggerPropensity => {
+                "wanted is how likely this logger was to take the logged action, whoever took it \
+                 (action_type=\"continuous\" admits densities above 1)"
+            }
+            Self::Density | Self::LoggerPropensityDensity => "a density cannot be negative",
             Self::Ratio => {
                 "a ratio of two visit frequencies cannot be negative: cut its model's off at 0"
             }

@@ -26,6 +26,7 @@ pub mod gram;
 pub mod interval;
 pub mod kernel;
 mod lanes;
+pub mod mixture;
 mod pairs;
 mod panels;
 pub mod pareto;

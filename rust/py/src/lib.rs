@@ -38,7 +38,9 @@ mod _core {
     #[pymodule_export]
     use crate::kernel::{kernel_density, kernels};
     #[pymodule_export]
-    use crate::log::{PyEpisodes, check_column, check_present, summarise_column};
+    use crate::log::{
+        PyEpisodes, check_column, check_present, mixture_propensities, summarise_column,
+    };
     #[pymodule_export]
     use crate::models::{fold_keys, product_sums};
     #[pymodule_export]

@@ -5,11 +5,12 @@ use std::sync::Arc;
 use counterfolio_core::check::{Rule, summarise};
 use counterfolio_core::column::Column;
 use counterfolio_core::episode::Episodes;
-use numpy::{PyArray1, ToPyArray};
+use counterfolio_core::mixture::propensities;
+use numpy::{IntoPyArray, PyArray1, ToPyArray};
 use pyo3::prelude::*;
 
 use crate::arrow::PyColumn;
-use crate::enter::alone;
+use crate::enter::{alone, enter};
 use crate::exceptions::{internal, invalid_log, invalid_policy};
 
 /// Where the episodes of a log begin and end.
@@ -135,6 +136,8 @@ pub(crate) fn check_column(
         "amount" => Rule::Amount,
         "propensity" => Rule::Propensity,
         "propensity density" => Rule::PropensityDensity,
+        "logger propensity" => Rule::LoggerPropensity,
+        "logger propensity density" => Rule::LoggerPropensityDensity,
         "probability" => Rule::Probability,
         "density" => Rule::Density,
         "flag" => Rule::Flag,
@@ -168,4 +171,28 @@ pub(crate) fn summarise_column(
     let numbers = numbers(column, label)?;
     let s = alone(py, || summarise(&numbers))?;
     Ok((s.min, s.max, s.mean, s.std, s.ones, s.zeros))
+}
+
+/// Each row's propensity under the mixture of loggers, given the columns of all of them and their
+/// shares of the episodes.
+#[pyfunction]
+pub(crate) fn mixture_propensities<'py>(
+    py: Python<'py>,
+    episodes: &PyEpisodes,
+    loggers: Vec<(String, PyRef<'py, PyColumn>)>,
+    shares: Vec<f64>,
+    num_threads: usize,
+) -> PyResult<Bound<'py, PyArray1<f64>>> {
+    let columns = loggers
+        .iter()
+        .map(|(label, column)| numbers(column, label))
+        .collect::<PyResult<Vec<_>>>()?;
+    let rows = episodes.n_rows();
+    if columns.len() != shares.len() || columns.iter().any(|c| c.len() != rows) {
+        return Err(internal("loggers do not fit the log"));
+    }
+    let found = enter(py, rows, num_threads, 1, None, |work| {
+        propensities(&episodes.0, &columns, &shares, work)
+    })?;
+    Ok(found.into_pyarray(py))
 }
