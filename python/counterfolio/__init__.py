@@ -8,6 +8,8 @@ from counterfolio import models, policies
 from counterfolio._core import DEBUG_BUILD, __version__
 from counterfolio.assessment import Assessment, assess
 from counterfolio.diagnostics import Diagnostics
+from counterfolio.distribution import Distribution, return_statistic
+from counterfolio.distribution_estimation import evaluate_distribution
 from counterfolio.estimation import evaluate
 from counterfolio.estimator_selection import EstimatorSelection, select_estimator
 from counterfolio.estimators import Estimator
@@ -32,6 +34,7 @@ __all__ = [
     "Assessment",
     "CounterfolioError",
     "Diagnostics",
+    "Distribution",
     "Estimator",
     "EstimatorSelection",
     "Evaluation",
@@ -49,11 +52,13 @@ __all__ = [
     "__version__",
     "assess",
     "evaluate",
+    "evaluate_distribution",
     "models",
     "policies",
     "prepare",
     "read_parquet",
     "resample_weights",
+    "return_statistic",
     "select_estimator",
     "sharpe_ratio_at_k",
     "top_k",

@@ -1,7 +1,7 @@
 """The compiled core; one section to a file of rust/py/src."""
 
 from collections.abc import Callable, Sequence
-from typing import Any, TypedDict, final
+from typing import Any, Self, TypedDict, final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +11,7 @@ __all__ = [
     "TRUSTED_ACCELERATION",
     "Column",
     "CounterfolioError",
+    "Distribution",
     "Episodes",
     "InvalidArgumentError",
     "InvalidLogError",
@@ -44,6 +45,7 @@ __all__ = [
     "read_table",
     "registry",
     "resample_weights",
+    "return_statistic",
     "summarise_column",
     "top_k",
     "weighted_mean",
@@ -187,6 +189,52 @@ def diagnose(
     num_threads: int,
     progress: Callable[[float], None] | None,
 ) -> _Diagnosis: ...
+
+# distribution.rs
+
+#: A statistic by name, at a level.
+_Statistic = tuple[str, float]
+
+@final
+class Distribution:
+    def __new__(
+        cls,
+        log: _Log,
+        policies: Sequence[_Policy],
+        estimators: Sequence[str],
+        gamma: float,
+        num_threads: int,
+        progress: Callable[[float], None] | None,
+    ) -> Self: ...
+    def curve(self, i: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]: ...
+    def places(self, i: int, values: NDArray[np.float64]) -> NDArray[np.int64]: ...
+    def mass(self, i: int) -> float: ...
+    def pointwise(self, i: int) -> NDArray[np.float64]: ...
+    def statistics(
+        self, statistics: Sequence[_Statistic], clusters: _Clusters | None
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]: ...
+    def influence(
+        self, i: int, statistic: _Statistic, clusters: _Clusters | None
+    ) -> NDArray[np.float64]: ...
+    def quantile_interval(
+        self, i: int, alpha: float, z: float, clusters: _Clusters | None
+    ) -> tuple[float, float]: ...
+    def replicates(
+        self,
+        log: _Log,
+        statistics: Sequence[_Statistic],
+        n_resamples: int,
+        seed: int,
+        resampling: str | tuple[float, bool],
+        ids: _Ids | None,
+        clusters: _Clusters | None,
+        num_threads: int,
+        progress: Callable[[float], None] | None,
+    ) -> NDArray[np.float64]: ...
+
+def return_statistic(
+    returns: NDArray[np.float64], statistic: _Statistic
+) -> tuple[float, float]: ...
 
 # evaluation.rs
 

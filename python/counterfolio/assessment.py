@@ -109,9 +109,10 @@ def assess(
     evaluation
         From `evaluate`; with `n_resamples` the metrics' spread over resampled logs comes too.
     truth
-        Policy -> true value, or array of returns from roll-outs, whose mean is the value and whose
-        noise is then taken off `mse` and `std` (`mse_debiased`, `std_debiased`). It names every
-        policy evaluated, and no other but "behavior".
+        Policy -> true value, or array of returns from roll-outs, whose mean (or whatever statistic
+        the evaluation is of) is the value and whose noise is then taken off `mse` and `std`
+        (`mse_debiased`, `std_debiased`). It names every policy evaluated, and no other but
+        "behavior".
     behavior_value
         The behavior policy's true value. Default: `truth["behavior"]`, else its logged mean return.
     k
@@ -150,7 +151,7 @@ def assess(
     if not is_whole(k) or not 1 <= k <= len(policies):
         text = f"k must be a whole number from 1 to {len(policies)}, not {k!r}"
         raise InvalidArgumentError(text)
-    values, squared_errors = check_truth(policies, truth)
+    values, squared_errors = check_truth(policies, truth, statistic_of(evaluation))
     if behavior_value is None:
         behavior_value = true_behavior(evaluation, truth)
     if not is_number(behavior_value) or not math.isfinite(behavior_value):
@@ -213,8 +214,14 @@ def _metrics(policies: int) -> list[tuple[str, int | None]]:
     ]
 
 
+def statistic_of(evaluation: Evaluation) -> tuple[str, float]:
+    """Name what the values of an evaluation are, and at what level."""
+    s = evaluation.settings
+    return s.get("statistic") or "mean", s.get("alpha") or 0.0
+
+
 def check_truth(
-    policies: Sequence[str], truth: object
+    policies: Sequence[str], truth: object, statistic: tuple[str, float]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Take every policy's true value and its squared standard error, in the order of `policies`.
 
@@ -240,18 +247,20 @@ def check_truth(
             named = suggest(missing[0], unknown) if missing else suggest(unknown[0], policies)
             text += f": {named}"
         raise InvalidArgumentError(text)
-    found = [_true(p, truth[p]) for p in policies]
+    found = [_true(p, truth[p], statistic) for p in policies]
     return np.array([v for v, _ in found]), np.array([e for _, e in found])
 
 
 def true_behavior(evaluation: Evaluation, truth: Mapping[str, Any]) -> float:
     """Take the behavior policy's true value: where it is not given, its own mean return."""
     own = truth.get(BEHAVIOR)
-    return evaluation.behavior_value if own is None else _true(BEHAVIOR, own)[0]
+    if own is None:
+        return evaluation.behavior_value
+    return _true(BEHAVIOR, own, statistic_of(evaluation))[0]
 
 
-def _true(policy: str, value: Any) -> tuple[float, float]:
-    """Take a true value and its squared standard error: 0 for a number, else that of a mean."""
+def _true(policy: str, value: Any, statistic: tuple[str, float]) -> tuple[float, float]:
+    """Take a true value and its squared standard error: 0 for a number, else by the returns."""
     wanted = f'truth of policy "{policy}" must be a finite number or an array of returns'
     if is_number(value):
         if not math.isfinite(value):
@@ -265,4 +274,7 @@ def _true(policy: str, value: Any) -> tuple[float, float]:
     if not np.isfinite(returns).all():
         text = f"{wanted}: {int((~np.isfinite(returns)).sum())} of {len(returns)} are not"
         raise InvalidArgumentError(text)
-    return float(returns.mean()), float(returns.var(ddof=1) / len(returns))
+    if statistic[0] == "mean":
+        return float(returns.mean()), float(returns.var(ddof=1) / len(returns))
+    found, error = _core.return_statistic(returns.astype(np.float64), statistic)
+    return found, error**2

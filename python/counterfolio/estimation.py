@@ -140,7 +140,7 @@ def evaluate(
     how wrong they are.
     """
     task = check_task("evaluate", log, policies, estimators, gamma=gamma, num_threads=num_threads)
-    log, prepared, names = task.log, task.prepared, task.labels
+    log, names = task.log, task.labels
     options = check_uncertainty(
         log,
         task.estimators,
@@ -178,33 +178,14 @@ def evaluate(
     evaluation = Evaluation(
         estimates=pl.DataFrame(),
         settings={
-            "version": _core.__version__,
-            "policies": named,
-            "estimators": names,
-            "action": log.roles["action"],
-            "reward": log.roles["reward"],
-            "propensity": log.roles["propensity"],
-            "episode_id": log.roles["episode_id"],
-            "cluster": log.roles["cluster"],
-            "logger": log.roles["logger"],
-            "gamma": float(gamma),
+            **task.settings(),
             **options.settings(),
-            "num_threads": task.threads,
-            "n_rows": log.n_rows,
-            "n_episodes": log.n_episodes,
-            "n_clusters": None if log.clusters is None else log.clusters[1],
-            "action_type": log.roles["action_type"],
-            "propensity_source": log.propensity_source,
-            "models": [] if prepared is None else prepared.settings,
-            "propensity_model": log.propensity_model,
-            "bandwidths": task.bandwidths,
-            "conditions_on": task.conditions_on,
         },
         variances=_known(found["variances"].reshape(shape), found["value"]),
         replicates=replicates,
         behavior_replicates=behavior,
         accelerations=found["accelerations"].reshape(shape),
-        _source=Evaluated(log, task.policies, {name: prob for name, prob, *_ in task.inputs}),
+        _source=Evaluated(log, task.policies, task.probs),
     )
     for p, name in enumerate(named):
         for e, estimator in enumerate(task.estimators):

@@ -37,7 +37,12 @@ HEADLINE = (
     "direct",
 )
 #: Where estimators are to be had whose result is no value of a policy, by family.
-ELSEWHERE = {"bandit": 'evaluation.compare("new", "old", estimator="delta")'}
+ELSEWHERE = {
+    "bandit": 'evaluation.compare("new", "old", estimator="delta")',
+    "distribution": "cf.evaluate_distribution",
+}
+#: Evaluated by `evaluate_distribution` when nothing else is asked for: without and with v.
+DISTRIBUTION_DEFAULT = (("cd_sntis",), ("cd_sntis", "cd_sntdr"))
 _LABEL = re.compile(r"([^\[\]]+)(?:\[(.*)\])?")
 
 
@@ -259,16 +264,19 @@ def is_known(name: str) -> bool:
 
 def headline(labels: Collection[str]) -> str:
     """Choose the estimator that leads a report."""
-    return min(labels, key=lambda label: HEADLINE.index(row(label)["form"]))
+    forms = {label: row(label)["form"] for label in labels}
+    ranked = [label for label in labels if forms[label] is not None]
+    # Distributions have no order of their own.
+    return min(ranked, key=lambda label: HEADLINE.index(forms[label]), default=next(iter(labels)))
 
 
-def resolve(estimators: object) -> list[Estimator]:
-    """Resolve a list of estimators of values, in the order given.
+def resolve(estimators: object, *, distribution: bool = False) -> list[Estimator]:
+    """Resolve a list of estimators of values or of distributions, in the order given.
 
     Raises
     ------
     InvalidArgumentError
-        If it is empty, no list of estimators, or names one twice.
+        If it is empty, no list of estimators, names one twice, or one of the other kind.
     """
     if isinstance(estimators, str | Estimator):
         estimators = (estimators,)
@@ -280,7 +288,12 @@ def resolve(estimators: object) -> list[Estimator]:
         raise InvalidArgumentError(text)
     found = [parse(estimator) for estimator in estimators]
     for estimator in found:
-        if estimator.row["form"] is None:
+        of_distribution = estimator.row["family"] == "distribution"
+        if distribution and not of_distribution:
+            known = [name for name, row in REGISTRY.items() if row["family"] == "distribution"]
+            text = f'"{estimator.name}" is no estimator of a distribution; {suggest("", known)}'
+            raise InvalidArgumentError(text)
+        if estimator.row["form"] is None and not distribution:
             where = ELSEWHERE[estimator.row["family"]]
             text = f'"{estimator.name}" is no value of a policy; use {where}'
             raise InvalidArgumentError(text)

@@ -81,6 +81,33 @@ class Task:
             return "q, v and ratios as given" if ratios else "q and v as given"
         return "ratios as given" if ratios else None
 
+    @property
+    def probs(self) -> dict[str, _core.Column | None]:
+        """Policy -> pi(a_t|s_t) as the core reads it; None where no estimator weighs by it."""
+        return {name: prob for name, prob, *_ in self.inputs}
+
+    def settings(self) -> dict[str, Any]:
+        """Say what is estimated from what, for the settings of a result."""
+        log, roles = self.log, self.log.roles
+        return {
+            "version": _core.__version__,
+            "policies": list(self.policies),
+            "estimators": self.labels,
+            **{k: roles[k] for k in ("action", "reward", "propensity", "episode_id")},
+            **{k: roles[k] for k in ("cluster", "logger")},
+            "gamma": self.gamma,
+            "num_threads": self.threads,
+            "n_rows": log.n_rows,
+            "n_episodes": log.n_episodes,
+            "n_clusters": None if log.clusters is None else log.clusters[1],
+            "action_type": roles["action_type"],
+            "propensity_source": log.propensity_source,
+            "models": [] if self.prepared is None else self.prepared.settings,
+            "propensity_model": log.propensity_model,
+            "bandwidths": self.bandwidths,
+            "conditions_on": self.conditions_on,
+        }
+
     def resample(
         self,
         n_resamples: int,
@@ -127,8 +154,14 @@ def check_task(
     *,
     gamma: object,
     num_threads: object,
+    distribution: bool = False,
 ) -> Task:
     """Check what is to be estimated; None as estimators are those that the inputs allow.
+
+    Parameters
+    ----------
+    distribution
+        Whether distributions of the return are wanted, not its mean.
 
     Raises
     ------
@@ -146,7 +179,7 @@ def check_task(
         raise InvalidArgumentError(text)
     if prepared is not None:
         log = prepared.log_for(log, gamma)
-        if estimators is None:
+        if estimators is None and not distribution:
             estimators = prepared.estimators or None
     threads = check_threads(num_threads)
     named = check_policies(policies)
@@ -159,7 +192,7 @@ def check_task(
             bandwidths.append(evidence)
         if isinstance(columns.kernel, Kernel):
             notes[name] = columns.kernel.at_a_bound(vectors_of(log))
-    asked = _choose(estimators, log, described)
+    asked = _choose(estimators, log, described, distribution=distribution)
     if prepared is not None:
         prepared.check_estimators(asked)
     needs = {estimator.label: estimator.needs for estimator in asked}
@@ -178,10 +211,12 @@ def _choose(
     estimators: Sequence[str | Estimator] | None,
     log: LoggedData,
     policies: Mapping[str, PolicyColumns],
+    *,
+    distribution: bool,
 ) -> list[Estimator]:
     """Take the estimators asked for, or those that the inputs allow."""
     if estimators is not None:
-        return registry.resolve(estimators)
+        return registry.resolve(estimators, distribution=distribution)
     weighted = registry.WEIGHTED_DEFAULT if log._propensity is not None else ()
 
     def have(*keys: str) -> bool:
@@ -190,6 +225,9 @@ def _choose(
             for p in policies.values()
         )
 
+    if distribution:
+        default = registry.DISTRIBUTION_DEFAULT[have("v")] if weighted else ("cd_dm",)
+        return registry.resolve(default, distribution=True)
     if weighted and have("q", "v"):
         return registry.resolve([*weighted, *registry.MODEL_DEFAULT])
     if not weighted and have("v"):

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from counterfolio import plots
 from counterfolio.arguments import is_whole
-from counterfolio.assessment import check_truth, true_behavior
+from counterfolio.assessment import check_truth, statistic_of, true_behavior
 from counterfolio.assumptions import assumptions, glossary
 from counterfolio.exceptions import InvalidArgumentError, MissingExtraError
 from counterfolio.models import propensity_words
@@ -126,7 +126,7 @@ def _judge(
     evaluation: Evaluation, truth: Mapping[str, Any], estimator: str, k: int
 ) -> dict[str, Any]:
     """Judge every estimator's ranking by true values."""
-    values, _ = check_truth(evaluation.policies, truth)
+    values, _ = check_truth(evaluation.policies, truth, statistic_of(evaluation))
     known = dict(zip(evaluation.policies, values.tolist(), strict=True))
     behavior = true_behavior(evaluation, truth)
     found = shortlists.true_top_k(evaluation, known, behavior)

@@ -14,6 +14,7 @@ pub mod column;
 pub mod delta;
 pub mod diagnostics;
 mod digits;
+pub mod distribution;
 pub mod episode;
 pub mod episode_terms;
 pub mod error;

@@ -152,11 +152,17 @@ const BANDIT: Entry = Entry {
     family: "bandit",
     ..PLAIN
 };
+const DISTRIBUTION: Entry = Entry {
+    family: "distribution",
+    form: None,
+    options: &[],
+    ..PLAIN
+};
 const DOUBLY: &[&str] = &["prob", "q", "v"];
 const SOPE: &str = "Yuan, Chandak, Giguere, Thomas & Niekum 2021 (SOPE)";
 
 /// Every estimator, in the order in which documents list them.
-pub const REGISTRY: [Entry; 25] = [
+pub const REGISTRY: [Entry; 30] = [
     Entry {
         name: "dm",
         title: "direct method",
@@ -369,6 +375,46 @@ pub const REGISTRY: [Entry; 25] = [
         source: "Jeunen & Ustimenko 2024",
         ..BANDIT
     },
+    Entry {
+        name: "cd_dm",
+        title: "distribution of v_0: between initial states only",
+        ratio: Ratio::None,
+        needs: &["v"],
+        source: "Huang, Leqi, Lipton & Azizzadenesheli 2021",
+        ..DISTRIBUTION
+    },
+    Entry {
+        name: "cd_tis",
+        title: "cumulative distribution by importance sampling",
+        ratio: Ratio::Cumulative,
+        needs: &["prob"],
+        source: "Huang, Leqi, Lipton & Azizzadenesheli 2021; Chandak et al. 2021",
+        ..DISTRIBUTION
+    },
+    Entry {
+        name: "cd_tdr",
+        title: "doubly robust cumulative distribution",
+        ratio: Ratio::Cumulative,
+        needs: &["prob", "v"],
+        source: "Huang, Leqi, Lipton & Azizzadenesheli 2021, 2022",
+        ..DISTRIBUTION
+    },
+    Entry {
+        name: "cd_sntis",
+        title: "self-normalised cumulative distribution",
+        ratio: Ratio::Cumulative,
+        needs: &["prob"],
+        source: "Chandak et al. 2021",
+        ..DISTRIBUTION
+    },
+    Entry {
+        name: "cd_sntdr",
+        title: "self-normalised doubly robust cumulative distribution",
+        ratio: Ratio::Cumulative,
+        needs: &["prob", "v"],
+        source: "Huang, Leqi, Lipton & Azizzadenesheli 2021, 2022",
+        ..DISTRIBUTION
+    },
 ];
 
 impl Entry {
@@ -449,12 +495,8 @@ mod tests {
             }
             let residual = matches!(entry.form, Some(Form::Residual | Form::NormalisedResidual));
             assert_eq!(residual, entry.needs.contains(&"q"), "{}", entry.name);
-            assert_eq!(
-                entry.weighted(),
-                entry.form != Some(Form::Direct),
-                "{}",
-                entry.name
-            );
+            let direct = entry.form == Some(Form::Direct) || entry.name == "cd_dm";
+            assert_eq!(entry.weighted(), !direct, "{}", entry.name);
             let ratio = match entry.ratio {
                 Ratio::None => "v",
                 Ratio::Cumulative => "prob",

@@ -9,6 +9,7 @@ mod arrow;
 mod bounds;
 mod delta;
 mod diagnostics;
+mod distribution;
 mod enter;
 mod evaluation;
 mod exceptions;
@@ -30,6 +31,8 @@ mod _core {
     use crate::delta::delta;
     #[pymodule_export]
     use crate::diagnostics::diagnose;
+    #[pymodule_export]
+    use crate::distribution::{PyDistribution, return_statistic};
     #[pymodule_export]
     use crate::evaluation::{cdf, evaluate, intervals, registry};
     #[pymodule_export]

@@ -48,7 +48,7 @@ type Replicates<'py> = (Bound<'py, PyArray1<f64>>, Bound<'py, PyArray1<f64>>);
 type Intervals = (Vec<f64>, Vec<f64>, Vec<Option<String>>);
 
 /// Raises `MemoryError` where a result of so many values of `size` bytes cannot be held.
-fn check_room(counts: &[usize], size: usize) -> PyResult<()> {
+pub(crate) fn check_room(counts: &[usize], size: usize) -> PyResult<()> {
     let bytes = counts.iter().try_fold(size, |a, &b| a.checked_mul(b));
     let fits = bytes.is_some_and(|bytes| Vec::<u8>::new().try_reserve_exact(bytes).is_ok());
     if fits {

@@ -1,0 +1,344 @@
+"""`Distribution`: how the return is distributed under each policy, and statistics of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import polars as pl
+
+from counterfolio import _core
+from counterfolio.arguments import is_number, one_of
+from counterfolio.display import ON_POLICY
+from counterfolio.exceptions import InvalidArgumentError
+from counterfolio.intervals import Ends, from_errors, from_replicates
+from counterfolio.policies import BEHAVIOR
+from counterfolio.progress import progress
+from counterfolio.text import Column, html_table, number, text_table, wrap
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from counterfolio.evaluation import Evaluation
+    from counterfolio.task import Task
+
+#: Statistics, and whether each has a level.
+STATISTICS = {
+    "mean": False,
+    "variance": False,
+    "quantile": True,
+    "cvar": True,
+    "interquantile_range": True,
+}
+DEFAULT_ALPHA = (0.05, 0.1, 0.25)
+_POINT_MASS = "a point mass at v_0 for each episode: the spread between initial states only"
+_SCHEMA = {
+    "policy": pl.String,
+    "estimator": pl.String,
+    "statistic": pl.String,
+    "alpha": pl.Float64,
+    "value": pl.Float64,
+    "standard_error": pl.Float64,
+    "ci_low": pl.Float64,
+    "ci_high": pl.Float64,
+    "note": pl.String,
+}
+
+
+def check_statistic(statistic: object, alpha: object) -> tuple[str, float]:
+    """Take a statistic and its level; 0 where it has none.
+
+    Raises
+    ------
+    InvalidArgumentError
+        If there is none such, or the level is missing, needless or out of its range.
+    """
+    name = one_of("statistic", statistic, STATISTICS)
+    if not STATISTICS[name]:
+        if alpha is not None:
+            text = f'statistic "{name}" has no alpha; drop it'
+            raise InvalidArgumentError(text)
+        return name, 0.0
+    least_open = 0.5 if name == "interquantile_range" else 1.0
+    if not is_number(alpha) or not 0 < alpha <= least_open:
+        text = f'statistic "{name}" needs alpha in (0, {least_open:g}], not {alpha!r}'
+        raise InvalidArgumentError(text)
+    return name, float(alpha)
+
+
+def return_statistic(
+    returns: Any,
+    statistic: Literal["mean", "variance", "quantile", "cvar", "interquantile_range"],
+    alpha: float | None = None,
+) -> float:
+    """Take a statistic of returns of equal weight, as those of roll-outs.
+
+    Parameters
+    ----------
+    returns
+        One-dimensional.
+    statistic
+        "mean"; "variance" (ddof 0); "quantile" at alpha, inf { x : F(x) >= alpha }; "cvar", the
+        mean of the worst share alpha, an atom that straddles it counted with its fraction;
+        "interquantile_range", between the quantiles at alpha and 1 - alpha.
+    alpha
+        Level in (0, 1]; of an interquantile range in (0, 0.5].
+
+    Returns
+    -------
+    float
+
+    Raises
+    ------
+    InvalidArgumentError
+        If there is no such statistic, or returns are none.
+    """
+    asked = check_statistic(statistic, alpha)
+    return _core.return_statistic(check_returns("returns", returns), asked)[0]
+
+
+def check_returns(what: str, returns: Any) -> NDArray[np.float64]:
+    """Take an array of one or more finite numbers.
+
+    Raises
+    ------
+    InvalidArgumentError
+        If it is none.
+    """
+    found = np.asarray(returns)
+    if found.ndim != 1 or found.dtype.kind not in "fiu" or not len(found):
+        text = f"{what} must be a one-dimensional array of numbers, not {returns!r}"
+        raise InvalidArgumentError(text)
+    if not np.isfinite(found).all():
+        bad = ~np.isfinite(found)
+        text = f"{what}: {int(bad.sum())} of {len(found)} are not finite, first at {bad.argmax()}"
+        raise InvalidArgumentError(text)
+    return np.ascontiguousarray(found, dtype=np.float64)
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class Distribution:
+    """How the return is distributed under each policy, by each estimator.
+
+    Attributes
+    ----------
+    policies, estimators : list of str
+        In the order given; the behavior policy's own returns come last, as ("behavior",
+        "on_policy").
+    settings : dict
+        Every argument as used.
+    """
+
+    settings: dict[str, Any]
+    _core: _core.Distribution
+    _task: Task
+    _options: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def policies(self) -> list[str]:
+        """Names of the policies, in the order given."""
+        return list(self.settings["policies"])
+
+    @property
+    def estimators(self) -> list[str]:
+        """Names of the estimators, in the order given."""
+        return list(self.settings["estimators"])
+
+    @property
+    def curves(self) -> list[tuple[str, str]]:
+        """Policy and estimator of each curve."""
+        pairs = [(p, e) for p in self.policies for e in self.estimators]
+        return [*pairs, (BEHAVIOR, ON_POLICY)]
+
+    def _replicates(self, asked: Sequence[tuple[str, float]]) -> NDArray[np.float64]:
+        """Distance of F from F as shown, then statistics: (n_resamples, n_curves, 1 + n)."""
+        s, log = self.settings, self._task.log
+        with progress("resampling") as report:
+            found = self._core.replicates(
+                log.for_core,
+                asked,
+                s["n_resamples"],
+                s["seed"],
+                s["resampling"],
+                log.draw_ids,
+                log.clusters,
+                self._task.threads,
+                report,
+            )
+        return found.reshape(s["n_resamples"], len(self.curves), 1 + len(asked))
+
+    @cached_property
+    def _half_widths(self) -> NDArray[np.float64]:
+        """Half-width of the band of each curve: the quantile of the largest distance."""
+        distances = self._replicates([])[:, :, 0]
+        level = self.settings["confidence_level"]
+        with np.errstate(invalid="ignore"):
+            return np.array([_quantile(own, level) for own in distances.T])
+
+    @cached_property
+    def cdf(self) -> pl.DataFrame:
+        """F(x) = P(G <= x) with its band: policy, estimator, x, probability, low, high.
+
+        At every value where it steps, or at the grid given. The band holds for all x together with
+        the confidence level (the bootstrap's largest distance), or with `pointwise=True` for each x
+        by itself; null without replicates.
+        """
+        grid = self.settings["grid"]
+        frames = []
+        for i, (policy, estimator) in enumerate(self.curves):
+            x, f = self._core.curve(i)
+            low, high = self._band(i, f)
+            if grid is not None:
+                x = np.array(grid, dtype=np.float64)
+                at = self._core.places(i, x)
+                f, low, high = (_at(y, at) for y in (f, low, high))
+            columns = {"x": x, "probability": f, "low": low, "high": high}
+            frame = pl.DataFrame(columns, schema=dict.fromkeys(columns, pl.Float64))
+            names = pl.lit(policy).alias("policy"), pl.lit(estimator).alias("estimator")
+            frames.append(frame.select(*names, "*"))
+        return pl.concat(frames)
+
+    def _band(self, i: int, f: Any) -> tuple[Any, Any]:
+        """Lower and upper ends of the band of a curve."""
+        s = self.settings
+        half: Any
+        if s["pointwise"]:
+            errors = self._core.pointwise(i)
+            ends = from_errors(np.zeros(len(errors)), errors, s | {"interval": "normal"})
+            half = np.array(ends.high)
+        elif s["n_resamples"]:
+            half = self._half_widths[i]
+        else:
+            return None, None
+        return np.clip(f - half, 0, 1), np.clip(f + half, 0, 1)
+
+    def statistics(self, alpha: Sequence[float] = DEFAULT_ALPHA) -> pl.DataFrame:
+        """Statistics of every distribution, all from one sort.
+
+        Parameters
+        ----------
+        alpha
+            Levels of quantiles, of CVaR (the mean of the worst share alpha) and of ranges between
+            the quantiles at alpha and 1 - alpha (levels below 1/2).
+
+        Returns
+        -------
+        polars.DataFrame
+            policy, estimator, statistic ("mean", "variance", "quantile", "cvar",
+            "interquantile_range"), alpha (null where there is none), value, standard_error, ci_low,
+            ci_high, note. Intervals are percentiles of the replicates where there are any, else
+            normal by influence values; of quantiles by inverting F's error (Woodruff 1952), from
+            which their standard error comes too.
+        """
+        levels = [check_statistic("quantile", a)[1] for a in alpha]
+        asked = [("mean", 0.0), ("variance", 0.0)]
+        asked += [(name, a) for name in ("quantile", "cvar") for a in levels]
+        asked += [("interquantile_range", a) for a in levels if a < 0.5]
+        values, errors, ends = self._estimate(asked)
+        return pl.DataFrame(
+            {
+                "policy": [p for p, _ in self.curves for _ in asked],
+                "estimator": [e for _, e in self.curves for _ in asked],
+                "statistic": [name for _ in self.curves for name, _ in asked],
+                "alpha": [a if STATISTICS[n] else None for _ in self.curves for n, a in asked],
+                "value": values.ravel(),
+                "standard_error": errors.ravel(),
+                "ci_low": ends.low,
+                "ci_high": ends.high,
+                "note": [self.note(i, v) for i, row in enumerate(values) for v in row],
+            },
+            schema=_SCHEMA,
+        )
+
+    def _estimate(
+        self, asked: Sequence[tuple[str, float]]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64], Ends]:
+        """Values and standard errors, (n_curves, n), and the ends of their intervals, flat."""
+        s, shape = self.settings, (len(self.curves), len(asked))
+        found = self._core.statistics(asked, self._task.log.clusters)
+        values, errors = (x.reshape(shape) for x in found)
+        if s["n_resamples"]:
+            drawn = self._replicates(asked)[:, :, 1:].reshape(s["n_resamples"], -1)
+            how = s | {"method": "percentile"}
+            return values, errors, from_replicates(values.ravel(), drawn, None, how)
+        ends = from_errors(values.ravel(), errors.ravel(), s | {"interval": "normal"})
+        low, high = np.array(ends.low), np.array(ends.high)
+        _, (z,) = _core.intervals([0.0], [1.0], "normal", 1, s["confidence_level"], "two-sided")
+        for i in range(len(self.curves)):
+            for j, (name, a) in enumerate(asked):
+                if name == "quantile" and np.isfinite(values[i, j]):
+                    clusters = self._task.log.clusters
+                    at = i * len(asked) + j
+                    low[at], high[at] = self._core.quantile_interval(i, a, z, clusters)
+        return values, errors, Ends(low.tolist(), high.tolist(), ends.notes)
+
+    def note(self, curve: int, value: float) -> str | None:
+        """Say what has to be known of a value of a curve."""
+        estimator = self.curves[curve][1]
+        if np.isnan(value):
+            return "undefined: every importance weight is 0"
+        if estimator == "cd_dm":
+            return _POINT_MASS
+        if estimator == "cd_tis":
+            mass = self._core.mass(curve)
+            return f"total mass {mass:.4g}; statistics are of F divided by it"
+        return None
+
+    def evaluation(
+        self,
+        statistic: Literal["mean", "variance", "quantile", "cvar", "interquantile_range"] = "cvar",
+        alpha: float | None = None,
+    ) -> Evaluation:
+        """Take one statistic as the value of every policy, to rank, compare and assess by it.
+
+        Parameters
+        ----------
+        statistic, alpha
+            As in `return_statistic`.
+        """
+        from counterfolio.distribution_estimation import as_evaluation
+
+        return as_evaluation(self, statistic, alpha)
+
+    def _columns(self) -> list[Column]:
+        values, errors, _ = self._estimate([("mean", 0.0), ("quantile", 0.1), ("cvar", 0.1)])
+        shown = [[number(x) for x in column] for column in values.T]
+        return [
+            Column("policy", [p for p, _ in self.curves], left=True),
+            Column("estimator", [e for _, e in self.curves], left=True),
+            Column("mean", shown[0]),
+            Column("s.e.", [number(x) for x in errors[:, 0]]),
+            Column("10 % quantile", shown[1]),
+            Column("CVaR 10 %", shown[2]),
+            Column("s.e.", [number(x) for x in errors[:, 2]]),
+        ]
+
+    def _caption(self) -> str:
+        s = self.settings
+        return (
+            f"Distribution of the return: {s['n_episodes']:,} episodes, gamma {s['gamma']:g}. "
+            ".cdf has F with its band, .statistics() every statistic with intervals."
+        )
+
+    def __repr__(self) -> str:
+        return "\n".join([text_table(self._columns()), wrap(self._caption())])
+
+    def _repr_html_(self) -> str:
+        return html_table(self._columns(), "Distribution of the return", [self._caption()])
+
+
+def _at(values: Any, places: NDArray[np.int64]) -> Any:
+    """Take values of steps at some places; 0 before the first."""
+    return None if values is None else np.where(places < 0, 0.0, values[np.maximum(places, 0)])
+
+
+def _quantile(values: NDArray[np.float64], level: float) -> float:
+    """Quantile of what is defined, the smallest that reaches the level; NaN where too little is."""
+    known = np.sort(values[~np.isnan(values)])
+    if len(known) < 0.99 * len(values) or not len(known):
+        return float("nan")
+    return float(known[min(int(np.ceil(level * len(known))), len(known)) - 1])
