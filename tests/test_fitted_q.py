@@ -287,7 +287,7 @@ def test_actions_over_a_continuum_have_no_table():
         LinearQ("one_hot").fit(log, policies)
     with pytest.raises(ARGUMENT, match="actions are a continuum: there is no Q of all"):
         LinearQ().fit(log, policies).values("pi")
-    with pytest.raises(POLICY, match=r"pass an object with mean\(states\) and sample"):
+    with pytest.raises(POLICY, match=r"or an object with mean\(states\) and sample"):
         LinearQ().fit(log, {"pi": np.full(100, 0.5)})
 
 

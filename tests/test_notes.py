@@ -66,7 +66,23 @@ def modelled(model) -> cf.Evaluation:
     return cf.evaluate(log, cf.prepare(log, policies, ["dm"], q_model=model))
 
 
+def clipped() -> cf.Evaluation:
+    """A normal density, cut off at the bounds of the action."""
+    rng = np.random.default_rng(5)
+    action = rng.normal(size=1000)
+    columns = {
+        "action": np.clip(action, -1, 1),
+        "reward": rng.normal(size=1000),
+        "propensity": np.exp(-(action**2) / 2) / np.sqrt(2 * np.pi),
+    }
+    log = cf.LoggedData.from_frame(columns, action_type="continuous")
+    kernel = cf.policies.Kernel("gaussian", 0.5, (-1, 1))
+    policies = {"new": cf.PolicyColumns(action=np.zeros(1000), kernel=kernel)}
+    return cf.evaluate(log, policies, ["sntis"])
+
+
 CASES = {
+    "of logged actions are exactly at a bound": clipped,
     "with the error of the fitted model": lambda: modelled(cf.models.LinearQ("linear")),
     "it has no error of the fitted model": lambda: modelled(cf.models.FittedQ(Ridge())),
     "undefined: every importance weight is 0": lambda: evaluate(

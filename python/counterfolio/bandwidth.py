@@ -2,6 +2,12 @@
 
 A smaller bandwidth biases less and varies more, so bandwidths are an ordered family. The estimates
 compared are those of `sntis`, whose weights are the kernel's and which does not hang on their mean.
+SLOPE's half-width is one standard error, so that the intervals it intersects are the usual ones of
+two: estimates of one log err alike, and wider intervals see bias too late. Bandwidths beyond that
+of the least standard error are left out: they bias more and vary more, and as widths are made
+monotone, they would hide the bias of all others. In simulations the error was 1 to 3.3 times that
+of the grid's best bandwidth; with 95 % half-widths and all bandwidths 1 to 9 times, and with `tis`
+worse throughout.
 """
 
 from __future__ import annotations
@@ -14,7 +20,6 @@ import numpy as np
 from counterfolio import _core
 from counterfolio.estimators import Estimator
 from counterfolio.exceptions import InvalidLogError, InvalidPolicyError
-from counterfolio.intervals import from_errors
 from counterfolio.policies.columns import centres, only_prob
 from counterfolio.policies.kernel import SLOPE, Kernel, density_of, vectors_of
 from counterfolio.slope import slope
@@ -28,8 +33,8 @@ if TYPE_CHECKING:
 
 #: The grid, in units of the rule of thumb, from the least biased one.
 GRID = tuple(2.0 ** (k / 2) for k in range(-6, 5))
-#: Of the intervals of SLOPE.
-CONFIDENCE_LEVEL = 0.95
+#: Effective sample size from which a standard error is believed.
+FEWEST = 10
 
 
 def rule_of_thumb(actions: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -77,12 +82,8 @@ def with_bandwidth(
         log.for_core, inputs, sntis, gamma, log.clusters, False, False, threads, None
     )
     value, error = (found[key][:-1] for key in ("value", "standard_error"))
-    known = {"interval": "normal", "n_episodes": log.n_episodes, "n_clusters": None}
-    ends = from_errors(
-        value, error, known | {"confidence_level": CONFIDENCE_LEVEL, "alternative": "two-sided"}
-    )
-    half = (np.array(ends.high) - np.array(ends.low)) / 2
-    chosen = slope(value, half).index
+    size = np.array(found["effective_sample_size"][:-1], dtype=np.float64)
+    chosen = slope(value, _widths(error, size)).index
     if chosen < 0:
         text = (
             f'policy "{name}": every weight is 0 under every bandwidth; it never comes near the '
@@ -97,3 +98,13 @@ def with_bandwidth(
         "standard_error": error.tolist(),
     }
     return replace(columns, kernel=kernel.with_bandwidth(grid[chosen])), evidence
+
+
+def _widths(error: NDArray[np.float64], size: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Take standard errors up to the least of them, NaN from there on.
+
+    Those of a few rows are not to be believed, and 0 for one row: they are none to end at.
+    """
+    sure = np.where((size >= FEWEST) & np.isfinite(error), error, np.inf)
+    last = int(sure.argmin()) if np.isfinite(sure).any() else len(error)
+    return np.where(np.arange(len(error)) <= last, error, np.nan)

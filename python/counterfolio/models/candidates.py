@@ -12,7 +12,12 @@ from counterfolio.exceptions import InvalidPolicyError
 from counterfolio.models.transitions import logged_actions
 from counterfolio.policies import ContinuousPolicy, DeterministicAction, DiscretePolicy
 from counterfolio.policies.asking import dense_probs
-from counterfolio.policies.columns import dense_column, describe_columns
+from counterfolio.policies.columns import (
+    centres,
+    dense_column,
+    describe_columns,
+    numeric_kernel,
+)
 from counterfolio.policies.head import check_probs
 from counterfolio.sources import column_values
 
@@ -47,6 +52,8 @@ class Candidate:
     _log: LoggedData
     #: Probabilities of all actions, where they are an array or a column.
     _dense: Any = None
+    #: The one action of a continuum that it takes in each row, of shape (n_rows, d).
+    _chosen: Any = None
 
     def probs(self, rows: slice) -> NDArray[np.float64]:
         """Take pi(.|s) of some rows, of shape (n, n_actions), checked."""
@@ -65,6 +72,10 @@ class Candidate:
             codes = self._log.action_codes.codes[rows]
             found: NDArray[np.float64] = probs[np.arange(len(probs)), codes]
             return found
+        if self._chosen is not None:
+            return numeric_kernel(self.name, self._policy).density(
+                logged_actions(self._log, rows), self._chosen[rows]
+            )
         states, actions = self._log.states.take(rows), logged_actions(self._log, rows)
         return np.asarray(self._policy.prob(states, actions), dtype=np.float64).reshape(
             len(actions)
@@ -72,6 +83,8 @@ class Candidate:
 
     def draws(self, rows: slice, seed: int) -> list[NDArray[np.float64]]:
         """Take actions of equal weight that stand for pi(.|s), each of shape (n, d)."""
+        if self._chosen is not None:
+            return [self._chosen[rows]]
         states, n = self._log.states.take(rows), rows.stop - rows.start
         if isinstance(self._policy, DeterministicAction):
             return [np.asarray(self._policy.mean(states), dtype=np.float64).reshape(n, -1)]
@@ -131,10 +144,17 @@ def _over_labels(name: str, policy: Any, log: LoggedData) -> Candidate:
 
 
 def _over_a_continuum(name: str, policy: Any, log: LoggedData) -> Candidate:
-    asked = describe_columns(name, policy).prob
-    if isinstance(asked, ContinuousPolicy):
-        return Candidate(name, None, asked, log)
-    raise InvalidPolicyError(_wanted(name, "an object with mean(states) and sample(states, rng)"))
+    columns = describe_columns(name, policy)
+    if columns.action is not None:
+        return Candidate(name, None, columns, log, _chosen=centres(name, columns.action, log))
+    if isinstance(columns.prob, ContinuousPolicy):
+        return Candidate(name, None, columns.prob, log)
+    raise InvalidPolicyError(
+        _wanted(
+            name,
+            "PolicyColumns(action=...), or an object with mean(states) and sample(states, rng)",
+        )
+    )
 
 
 def _wanted(name: str, what: str) -> str:

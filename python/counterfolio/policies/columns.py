@@ -253,6 +253,25 @@ def _kernel(name: str, columns: PolicyColumns) -> Kernel:
     return columns.kernel
 
 
+def numeric_kernel(name: str, columns: PolicyColumns) -> Kernel:
+    """Take a kernel whose bandwidth is known.
+
+    Raises
+    ------
+    InvalidPolicyError
+        If there is no kernel, or its bandwidth is for `evaluate` to choose.
+    """
+    kernel = _kernel(name, columns)
+    if isinstance(kernel.bandwidth, str):
+        text = (
+            f'policy "{name}": ratios are fitted with weights of a kernel, whose bandwidth must be '
+            "a number here; take the one that evaluate chose, evaluation.settings"
+            '["bandwidths"]'
+        )
+        raise InvalidPolicyError(text)
+    return kernel
+
+
 def centres(name: str, value: Any, log: LoggedData) -> NDArray[np.float64]:
     """Take the actions of a deterministic policy on a continuous log, of shape (n_rows, d).
 
@@ -275,6 +294,12 @@ def centres(name: str, value: Any, log: LoggedData) -> NDArray[np.float64]:
         )
         raise InvalidPolicyError(text)
     wide = found[:, None] if found.ndim == 1 else found
+    if len(wide) != log.n_rows:
+        text = (
+            f'policy "{name}": its actions have shape {wide.shape}, but the log has {log.n_rows} '
+            "rows; pass one action for each row"
+        )
+        raise InvalidPolicyError(text)
     return wide.astype(np.float64, copy=False)
 
 
