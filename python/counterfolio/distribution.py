@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from counterfolio.evaluation import Evaluation
     from counterfolio.task import Task
 
+#: Estimators, those first that plots and the report show rather than others.
+HEADLINE = ("cd_sntdr", "cd_sntis", "cd_tdr", "cd_tis", "cd_dm")
 _POINT_MASS = "a point mass at v_0 for each episode: the spread between initial states only"
 _SCHEMA = {
     "policy": pl.String,
@@ -69,6 +71,11 @@ class Distribution:
     def estimators(self) -> list[str]:
         """Names of the estimators, in the order given."""
         return list(self.settings["estimators"])
+
+    @property
+    def headline(self) -> str:
+        """The estimator that plots and the report show: corrected by a model where there is one."""
+        return min(self.estimators, key=HEADLINE.index)
 
     @property
     def curves(self) -> list[tuple[str, str]]:

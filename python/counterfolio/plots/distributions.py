@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 #: Levels of the curves, where the lowest is not too far out to be estimated.
 LEVELS = tuple(np.round(np.arange(0.05, 1.0, 0.05), 2).tolist())
+#: Shares of the worst episodes; the last is all of them.
+SHARES = (*LEVELS, 1.0)
 #: Policies up to which bands are filled; more of them cover each other.
 MOST_BANDS = 3
 #: Points of a curve that a page has room to tell apart.
@@ -45,7 +47,7 @@ def cdf(
         From `counterfolio.evaluate_distribution`; with `n_resamples` or `pointwise` bands are drawn
         too, of up to three policies.
     estimator
-        One of those evaluated. Default: the last of them.
+        One of those evaluated. Default: `distribution.headline`.
     among
         Names of the policies. Default: the first eight.
     ax
@@ -71,9 +73,14 @@ def cdf(
         at = _thinned(len(x))
         # F is 0 to the left of what it steps at, and 1 to the right.
         line = np.concatenate([[left - pad], x[at], [right + pad]])
-        steps: dict[str, Any] = {"drawstyle": "steps-post", "linewidth": 1.6}
-        ax.plot(line, [0.0, *f[at], f[-1]], label=plain(policy), **steps, **style)
-        if len(rows) <= MOST_BANDS + 1 and policy != BEHAVIOR and own["low"].is_finite().all():
+        heights = [0.0, *f[at], f[-1]]
+        ax.plot(line, heights, drawstyle="steps-post", label=plain(policy), **style)
+        banded = len(rows) <= MOST_BANDS + 1 and policy != BEHAVIOR
+        if banded and own["low"].is_finite().all() and own["low"].null_count() == 0:
+            together = (
+                "each x by itself" if distribution.settings["pointwise"] else "all x together"
+            )
+            _say(ax, distribution, f"bands hold for {together}")
             ax.fill_between(x[at], low[at], high[at], step="post", alpha=0.2, **_fill(style))
     ax.set_xlim(left - pad, right + pad)
     ax.set_ylim(-0.02, 1.02)
@@ -89,7 +96,7 @@ def cvar(
     *,
     estimator: str | None = None,
     among: Sequence[str] | None = None,
-    levels: Sequence[float] = LEVELS,
+    levels: Sequence[float] = SHARES,
     ax: Axes | None = None,
 ) -> Axes:
     """Draw the mean of the worst share of episodes over that share, a line to each policy.
@@ -147,9 +154,10 @@ def _over_levels(
         if rows["value"].is_nan().any():
             ax.plot([], [], label=f"{plain(policy)} (undefined)", **style)
             continue
-        ax.plot(rows["alpha"], rows["value"], label=plain(policy), linewidth=1.6, **style)
+        ax.plot(rows["alpha"], rows["value"], label=plain(policy), **style)
         banded = len(chosen) <= MOST_BANDS + 1 and policy != BEHAVIOR
         if banded and rows["ci_low"].is_finite().all() and rows["ci_high"].is_finite().all():
+            _say(ax, distribution, "bands are intervals, each share by itself")
             ends = rows["alpha"].to_numpy(), rows["ci_low"].to_numpy(), rows["ci_high"].to_numpy()
             ax.fill_between(*ends, alpha=0.2, **_fill(style))
     ax.set_xlim(0, 1)
@@ -167,7 +175,7 @@ def _chosen(
     if unknown := [name for name in names if name not in known]:
         text = f"among: policy {unknown[0]!r} was not evaluated; {suggest(unknown[0], known)}"
         raise InvalidArgumentError(text)
-    label = distribution.estimators[-1]
+    label = distribution.headline
     if estimator is not None:
         label = registry.evaluated(estimator, distribution.estimators)
     return [*((name, label) for name in names), distribution.curves[-1]]
@@ -184,10 +192,17 @@ def _thinned(n: int) -> Any:
 
 
 def _style(policy: str, i: int, n: int) -> dict[str, Any]:
-    """Look of a line without markers; the behavior policy's is grey."""
+    """Look of a line without markers; the behavior policy's is thin and grey."""
     if policy == BEHAVIOR:
-        return {"color": GREY, "linestyle": (0, (4, 2))}
-    return {key: x for key, x in series_style(i, n - 1).items() if key != "marker"}
+        return {"color": GREY, "linewidth": 1.0}
+    found = {key: x for key, x in series_style(i, n - 1).items() if key != "marker"}
+    return found | {"linewidth": 1.6}
+
+
+def _say(ax: Axes, distribution: Distribution, text: str) -> None:
+    """Say above the axes what the bands are."""
+    level = 100 * distribution.settings["confidence_level"]
+    ax.set_title(f"{text}, at {level:g} %", loc="left", fontsize="medium")
 
 
 def _fill(style: dict[str, Any]) -> dict[str, Any]:
