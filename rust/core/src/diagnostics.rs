@@ -17,11 +17,11 @@
 //! Where z is large, a mean above 1 is also put to the gambler's test (`diagnostics/wager.rs`).
 
 use crate::error::Result;
+use crate::estimator::Estimator;
 use crate::final_weights::{Bin, histogram, largest, shares};
 use crate::pareto::{pareto_k, tail_size};
 use crate::plan::Plan;
 use crate::pool::Work;
-use crate::registry::Estimator;
 use crate::tail::Tail;
 use crate::tiles::{Log, Policy, Tile};
 use crate::weights::{Extended, Weight, effective_sample_size, mean_weight};

@@ -19,9 +19,9 @@
 //! Exact quantiles need the sort, and so the log in memory.
 
 use crate::error::Result;
+use crate::estimator::Estimator;
 use crate::plan::Plan;
 use crate::pool::Work;
-use crate::registry::Estimator;
 use crate::sums::BLOCK;
 use crate::tiles::{Filled, Log, Policy, Scratch};
 use crate::weighting::Weighting;

@@ -2,9 +2,9 @@
 //! and its part of `pdis`.
 
 use crate::error::Result;
+use crate::estimator::Estimator;
 use crate::plan::Plan;
 use crate::pool::Work;
-use crate::registry::Estimator;
 use crate::sums::BLOCK;
 use crate::tiles::{Filled, Log, Policy, Scratch, Tile};
 use crate::weighting::Weighting;

@@ -2,11 +2,11 @@
 
 use crate::error::Result;
 use crate::estimate::{Doubts, Estimate, Values, behavior, finish};
+use crate::estimator::Estimator;
 use crate::pairs::{self, acceleration, variance_factor};
 use crate::pareto::pareto_k;
 use crate::plan::Plan;
 use crate::pool::Work;
-use crate::registry::Estimator;
 use crate::resample::Clusters;
 use crate::sums::Sums;
 use crate::tail::Tail;

@@ -2,12 +2,12 @@
 //! far below those of episodes they did not draw that the sums of [`crate::panels`] cannot hold both.
 
 use crate::error::Result;
-use crate::estimate::totals;
 use crate::plan::Plan;
 use crate::pool::Work;
 use crate::resample::{Draws, OCTET, Resample};
 use crate::sums::{Discount, Sums};
 use crate::tiles::{Filled, Scratch};
+use crate::totals::totals;
 use crate::weights::{Extended, Weight};
 
 /// Every estimate of one policy in one replicate.

@@ -4,7 +4,8 @@
 //! `sam_dr`, and with one step to an episode `pdis` is `tis`.
 
 use crate::episode::Episodes;
-use crate::registry::{Estimator, Form};
+use crate::estimator::Estimator;
+use crate::form::Form;
 use crate::sums::Discount;
 use crate::terms::episodes::Reads;
 use crate::tiles::{Log, Policy};
@@ -42,6 +43,7 @@ pub(crate) struct Asked {
 
 /// Columns of a policy that any estimator reads.
 #[derive(Debug, Clone, Copy)]
+#[expect(clippy::struct_excessive_bools, reason = "a set of columns")]
 pub(crate) struct Columns {
     pub(crate) prob: bool,
     pub(crate) q: bool,

@@ -3,75 +3,8 @@
 //! An estimator is a *form*, what is multiplied by weights and summed ([`crate::terms`]), under a *weighting*,
 //! what the weights are ([`crate::weighting`]). To add one that is made of both: a row here, and nothing else.
 
-use crate::weighting::{Ratio, Transform, Weighting};
-
-/// What is summed. The index of a form in arrays is its number.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Form {
-    /// mean v_0.
-    Direct,
-    /// mean W_{T-1} G.
-    Return,
-    /// sum W_{T-1} G / sum W_{T-1}.
-    NormalisedReturn,
-    /// mean sum_t gamma^t W_t r_t.
-    Reward,
-    /// sum_t gamma^t sum W_t r_t / sum W_t.
-    NormalisedReward,
-    /// mean { v_0 + sum_t gamma^t W_t d_t }, d_t = r_t - q_t + gamma v_{t+1}.
-    Residual,
-    /// mean v_0 + sum_t gamma^t sum W_t d_t / sum W_t.
-    NormalisedResidual,
-    /// mean W_{T-1} (G - c) + c, c = Cov(W G, W) / Var(W).
-    Centred,
-}
-
-/// Number of forms.
-pub const FORMS: usize = 8;
-/// All of them, by number.
-pub const ALL_FORMS: [Form; FORMS] = [
-    Form::Direct,
-    Form::Return,
-    Form::NormalisedReturn,
-    Form::Reward,
-    Form::NormalisedReward,
-    Form::Residual,
-    Form::NormalisedResidual,
-    Form::Centred,
-];
-
-impl Form {
-    /// Whether it divides by a sum of weights, and so is undefined when that is 0.
-    pub fn self_normalised(self) -> bool {
-        matches!(
-            self,
-            Self::NormalisedReturn | Self::NormalisedReward | Self::NormalisedResidual
-        )
-    }
-
-    /// As Python knows it.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Direct => "direct",
-            Self::Return => "return",
-            Self::NormalisedReturn => "normalised return",
-            Self::Reward => "reward",
-            Self::NormalisedReward => "normalised reward",
-            Self::Residual => "residual",
-            Self::NormalisedResidual => "normalised residual",
-            Self::Centred => "centred",
-        }
-    }
-
-    /// The form that is the same one where every episode has one step.
-    pub fn with_one_step(self) -> Self {
-        match self {
-            Self::Reward => Self::Return,
-            Self::NormalisedReward => Self::NormalisedReturn,
-            other => other,
-        }
-    }
-}
+use crate::form::Form;
+use crate::weighting::Ratio;
 
 /// What is to be known about an estimator.
 #[derive(Debug, Clone, Copy)]
@@ -429,59 +362,6 @@ impl Entry {
     }
 }
 
-/// An estimator with its options.
-#[derive(Debug, Clone, Copy)]
-pub struct Estimator {
-    /// Its row in the table.
-    pub entry: &'static Entry,
-    /// What it sums.
-    pub form: Form,
-    /// Its weights.
-    pub weighting: Weighting,
-}
-
-impl Estimator {
-    /// Per-decision importance sampling, the simplest with w_t.
-    pub const PDIS: Self = Self {
-        entry: &REGISTRY[2],
-        form: Form::Reward,
-        weighting: Weighting::CUMULATIVE,
-    };
-
-    /// Without options, by canonical name.
-    pub fn named(name: &str) -> Option<Self> {
-        let entry = Entry::named(name)?;
-        Some(Self {
-            entry,
-            form: entry.form?,
-            weighting: Weighting::new(entry.ratio),
-        })
-    }
-
-    /// Every estimator that needs no option, of the families given.
-    pub fn all(families: &[&str]) -> Vec<Self> {
-        REGISTRY
-            .iter()
-            .filter(|entry| families.contains(&entry.family) && entry.required.is_none())
-            .filter_map(|entry| Self::named(entry.name))
-            .collect()
-    }
-
-    /// With a transform of its weights.
-    #[must_use]
-    pub fn transformed(mut self, transform: Transform) -> Self {
-        self.weighting.transform = transform;
-        self
-    }
-
-    /// With so many steps back to the marginal ratio.
-    #[must_use]
-    pub fn stepped(mut self, n_step: usize) -> Self {
-        self.weighting.n_step = n_step;
-        self
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -506,9 +386,5 @@ mod tests {
             assert!(entry.needs.contains(&ratio), "{}", entry.name);
         }
         assert!(Entry::named("ips").is_none());
-        assert_eq!(Estimator::PDIS.entry.name, "pdis");
-        for (i, form) in ALL_FORMS.into_iter().enumerate() {
-            assert_eq!(form as usize, i);
-        }
     }
 }

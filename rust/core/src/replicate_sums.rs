@@ -7,9 +7,9 @@
 use std::ops::Range;
 
 use crate::digits::Digits;
+use crate::form::Form;
 use crate::panels::{Cells, Exponents, Row, Sum, Tables, WIDTH};
 use crate::plan::{Group, Plan};
-use crate::registry::Form;
 use crate::resample::OCTET;
 use crate::sums::Sums;
 use crate::weights::{Extended, Weight};
@@ -21,6 +21,7 @@ const OWN: usize = 2;
 
 /// Which sums one kind of weights needs.
 #[derive(Debug, Clone, Copy)]
+#[expect(clippy::struct_excessive_bools, reason = "a set of columns")]
 pub(crate) struct Columns {
     /// sum v_0.
     v0: bool,

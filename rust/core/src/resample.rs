@@ -330,7 +330,7 @@ mod tests {
         let rest = table(&resample(Resampling::split(0.3, true), Ids::Rows), 2000);
         for (a, b) in part.iter().zip(&rest) {
             assert!(a.iter().zip(b).all(|(a, b)| a + b == 1));
-            let share = a.iter().sum::<i32>() as f64 / 2000.0;
+            let share = f64::from(a.iter().sum::<i32>()) / 2000.0;
             assert!((share - 0.3).abs() < 0.05);
         }
         assert_ne!(part[0], part[1]);

@@ -2,7 +2,7 @@
 
 use counterfolio_core::delta::{Delta, delta as run};
 use counterfolio_core::episode_terms::episode_terms;
-use counterfolio_core::registry::Estimator;
+use counterfolio_core::estimator::Estimator;
 use counterfolio_core::resample::{OCTET, Resample};
 use numpy::{IntoPyArray, PyArray1};
 use pyo3::prelude::*;

@@ -80,7 +80,7 @@ impl Own {
 }
 
 /// Standard error of a mean by influence values, of episodes or of clusters of them.
-fn error_by<'a>(of: Option<&'a [u32]>, count: usize) -> impl Fn(&[f64]) -> f64 + 'a {
+fn error_by(of: Option<&[u32]>, count: usize) -> impl Fn(&[f64]) -> f64 + '_ {
     move |psi: &[f64]| {
         let n = psi.len() as f64;
         let mut sums = vec![0.0; if of.is_some() { count } else { 0 }];

@@ -2,8 +2,9 @@
 
 use counterfolio_core::estimate::Estimate;
 use counterfolio_core::evaluate::{Errors, evaluate as run};
+use counterfolio_core::form::Form;
 use counterfolio_core::interval::{Alternative, Reference};
-use counterfolio_core::registry::{Form, REGISTRY};
+use counterfolio_core::registry::REGISTRY;
 use counterfolio_core::sums::BLOCK;
 use numpy::{PyArray1, ToPyArray};
 use pyo3::prelude::*;

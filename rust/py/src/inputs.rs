@@ -1,6 +1,6 @@
 //! A log and its policies as Python hands them over.
 
-use counterfolio_core::registry::Estimator;
+use counterfolio_core::estimator::Estimator;
 use counterfolio_core::resample::{Clusters, Ids};
 use counterfolio_core::tiles::{Input, Log, Policy};
 use counterfolio_core::weighting::Transform;

@@ -88,7 +88,6 @@ impl Plan<'_> {
 
     /// Influence values of a tile for one policy and kind of weights. `false` as in [`Plan::add`].
     fn influence<W: Weight>(
-        &self,
         group: &Group,
         tile: &Tile,
         (discount, means): (&Discount<W>, &Means<W>),
@@ -103,8 +102,8 @@ impl Plan<'_> {
             return false;
         }
         let (weights, forms) = (&filled.weights, (&group.forms[..], group.reads));
-        let out = &mut psi[group.first..];
-        influence(tile, weights, forms, discount, means, out, at, bias);
+        let out = (&mut psi[group.first..], bias);
+        influence(tile, weights, forms, (discount, means), out, at);
         true
     }
 
@@ -120,7 +119,7 @@ impl Plan<'_> {
     ) -> bool {
         if !self.one_step() {
             let with = (&self.narrow, means);
-            return self.influence(group, tile, with, filled, (psi, bias), at);
+            return Self::influence(group, tile, with, filled, (psi, bias), at);
         }
         match filled.one_step(group, tile) {
             Some(weights) if means.exponents == (0, 0) => {
@@ -183,7 +182,7 @@ impl Plan<'_> {
                         if again[unit] {
                             let with = (&self.wide, &values.units[unit].means);
                             let (out, at) = ((&mut psi[p], &mut bias[unit]), tile.span.0 - first);
-                            let _always = self.influence(group, tile, with, &mut filled, out, at);
+                            let _always = Self::influence(group, tile, with, &mut filled, out, at);
                         }
                     }
                     Ok(())

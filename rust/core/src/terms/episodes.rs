@@ -38,13 +38,14 @@
 //! An episode that has ended goes on adding -W_{T-1} gamma^t m_t / mean W_t: one product with a
 //! suffix sum (`Means::held`) instead of a visit to every later step.
 
-use crate::registry::{FORMS, Form};
+use crate::form::{FORMS, Form};
 use crate::sums::{Discount, Sums};
 use crate::tiles::Tile;
 use crate::weights::Weight;
 
 /// What some forms read.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "a set of columns")]
 pub struct Reads {
     /// v_0.
     pub v0: bool,
@@ -204,11 +205,9 @@ pub fn influence<W: Weight>(
     tile: &Tile,
     weights: &[W],
     (forms, reads): (&[Form], Reads),
-    discount: &Discount<W>,
-    means: &Means<W>,
-    out: &mut [Vec<f64>],
+    (discount, means): (&Discount<W>, &Means<W>),
+    (out, bias): (&mut [Vec<f64>], &mut f64),
     at: usize,
-    bias: &mut f64,
 ) {
     let value = |form: Form| means.value[form as usize];
     for (i, (rows, &g)) in tile.rows().zip(tile.returns).enumerate() {

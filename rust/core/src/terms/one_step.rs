@@ -5,8 +5,8 @@
 //! vectorise, which makes bandit logs, the commonest, several times faster. Weights that leave the range of
 //! `f64` go the general way. Tests hold both ways to the same numbers.
 
+use crate::form::Form;
 use crate::lanes::{fill, largest, prefetch, sum, sum_of, vectorise};
-use crate::registry::Form;
 use crate::sums::{Moments, Sums};
 use crate::terms::episodes::{Means, Reads};
 use crate::tiles::Tile;
