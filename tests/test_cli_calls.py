@@ -340,3 +340,26 @@ def test_lists_of_probabilities(call, tmp_path):
     assert again["dm"] == dm["dm"]
     assert again["tis"] != dm["tis"]
     wrong(call(*args, "--actions", "x"), "--actions", "holds integers")
+
+
+def test_estimators_with_options(call):
+    """Commas between brackets part options, others estimators."""
+    policy = ("--policy", "new=p_new,q=q_new,v=v_new", "--format", "json")
+    asked = "pdis[clip=2], dr[clip=1.5,per_step=True],snips"
+    found = json.loads(call("evaluate", "log.parquet", *policy, "--estimators", asked)[1])
+    names = [row["estimator"] for row in found["estimates"]]
+    assert names[:3] == ["pdis[clip=2]", "dr[clip=1.5,per_step=True]", "sntis"]
+    wrong(call("evaluate", "log.parquet", *policy, "--estimators", "tis[clap=1]"), "clap", "clip")
+
+
+def test_marginal_ratios_are_columns(call):
+    ratio = "new=p_new,state_ratio=q_new,ratio_kind=occupancy"
+    args = ("evaluate", "log.parquet", "--policy", ratio, "--estimators", "sm_is,ips")
+    found = json.loads(call(*args, "--format", "json")[1])["estimates"]
+    frame = log_frame()
+    w, r, mu = (frame[c].to_numpy() for c in ("p_new", "reward", "q_new"))
+    assert found[0]["value"] == pytest.approx((3 * w * mu * r).mean())
+    assert found[1]["value"] == pytest.approx((3 * w * r).mean())
+    refused = call(*args[:2], "--policy", ratio.replace("occupancy", "steps"), *args[4:])
+    assert refused[0] != 0
+    assert 'ratio_kind must be "step" or "occupancy"' in refused[2]

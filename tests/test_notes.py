@@ -81,8 +81,19 @@ def clipped() -> cf.Evaluation:
     return cf.evaluate(log, policies, ["sntis"])
 
 
+def distributed(prob, estimator, **columns):
+    """A statistic of a distribution as an evaluation."""
+    rows = len(prob)
+    frame = {"action": np.zeros(rows, int), "reward": np.arange(rows) % 7.0, **columns}
+    log = cf.LoggedData.from_frame(frame | {"propensity": np.full(rows, 0.5)})
+    policies = {"new": cf.PolicyColumns(prob=prob, v=frame["reward"])}
+    return cf.evaluate_distribution(log, policies, [estimator]).evaluation("cvar", 0.1)
+
+
 CASES = {
     "of logged actions are exactly at a bound": clipped,
+    "a point mass at v_0": lambda: distributed(uniform(200), "cd_dm"),
+    "total mass": lambda: distributed(uniform(200), "cd_tis"),
     "with the error of the fitted model": lambda: modelled(cf.models.LinearQ("linear")),
     "it has no error of the fitted model": lambda: modelled(cf.models.FittedQ(Ridge())),
     "undefined: every importance weight is 0": lambda: evaluate(

@@ -8,7 +8,7 @@ from counterfolio import models, policies
 from counterfolio._core import DEBUG_BUILD, __version__
 from counterfolio.assessment import Assessment, assess
 from counterfolio.diagnostics import Diagnostics
-from counterfolio.distribution import Distribution, return_statistic
+from counterfolio.distribution import Distribution
 from counterfolio.distribution_estimation import evaluate_distribution
 from counterfolio.estimation import evaluate
 from counterfolio.estimator_selection import EstimatorSelection, select_estimator
@@ -27,6 +27,7 @@ from counterfolio.policies import Policy, PolicyColumns
 from counterfolio.portfolio import Portfolio, PredictiveSharpeRatio
 from counterfolio.preparation import Prepared, prepare
 from counterfolio.resampling import resample_weights
+from counterfolio.return_statistics import return_statistic
 from counterfolio.selection import sharpe_ratio_at_k, top_k
 from counterfolio.validation import LogReport
 

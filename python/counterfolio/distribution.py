@@ -10,12 +10,13 @@ import numpy as np
 import polars as pl
 
 from counterfolio import _core
-from counterfolio.arguments import is_number, one_of
 from counterfolio.display import ON_POLICY
-from counterfolio.exceptions import InvalidArgumentError
+from counterfolio.distribution_bounds import bounds
+from counterfolio.distribution_values import as_evaluation
 from counterfolio.intervals import Ends, from_errors, from_replicates
 from counterfolio.policies import BEHAVIOR
 from counterfolio.progress import progress
+from counterfolio.return_statistics import DEFAULT_ALPHA, STATISTICS, at_levels, check_statistic
 from counterfolio.text import Column, html_table, number, text_table, wrap
 
 if TYPE_CHECKING:
@@ -26,15 +27,8 @@ if TYPE_CHECKING:
     from counterfolio.evaluation import Evaluation
     from counterfolio.task import Task
 
-#: Statistics, and whether each has a level.
-STATISTICS = {
-    "mean": False,
-    "variance": False,
-    "quantile": True,
-    "cvar": True,
-    "interquantile_range": True,
-}
-DEFAULT_ALPHA = (0.05, 0.1, 0.25)
+#: Estimators, those first that plots and the report show rather than others.
+HEADLINE = ("cd_sntdr", "cd_sntis", "cd_tdr", "cd_tis", "cd_dm")
 _POINT_MASS = "a point mass at v_0 for each episode: the spread between initial states only"
 _SCHEMA = {
     "policy": pl.String,
@@ -47,77 +41,6 @@ _SCHEMA = {
     "ci_high": pl.Float64,
     "note": pl.String,
 }
-
-
-def check_statistic(statistic: object, alpha: object) -> tuple[str, float]:
-    """Take a statistic and its level; 0 where it has none.
-
-    Raises
-    ------
-    InvalidArgumentError
-        If there is none such, or the level is missing, needless or out of its range.
-    """
-    name = one_of("statistic", statistic, STATISTICS)
-    if not STATISTICS[name]:
-        if alpha is not None:
-            text = f'statistic "{name}" has no alpha; drop it'
-            raise InvalidArgumentError(text)
-        return name, 0.0
-    least_open = 0.5 if name == "interquantile_range" else 1.0
-    if not is_number(alpha) or not 0 < alpha <= least_open:
-        text = f'statistic "{name}" needs alpha in (0, {least_open:g}], not {alpha!r}'
-        raise InvalidArgumentError(text)
-    return name, float(alpha)
-
-
-def return_statistic(
-    returns: Any,
-    statistic: Literal["mean", "variance", "quantile", "cvar", "interquantile_range"],
-    alpha: float | None = None,
-) -> float:
-    """Take a statistic of returns of equal weight, as those of roll-outs.
-
-    Parameters
-    ----------
-    returns
-        One-dimensional.
-    statistic
-        "mean"; "variance" (ddof 0); "quantile" at alpha, inf { x : F(x) >= alpha }; "cvar", the
-        mean of the worst share alpha, an atom that straddles it counted with its fraction;
-        "interquantile_range", between the quantiles at alpha and 1 - alpha.
-    alpha
-        Level in (0, 1]; of an interquantile range in (0, 0.5].
-
-    Returns
-    -------
-    float
-
-    Raises
-    ------
-    InvalidArgumentError
-        If there is no such statistic, or returns are none.
-    """
-    asked = check_statistic(statistic, alpha)
-    return _core.return_statistic(check_returns("returns", returns), asked)[0]
-
-
-def check_returns(what: str, returns: Any) -> NDArray[np.float64]:
-    """Take an array of one or more finite numbers.
-
-    Raises
-    ------
-    InvalidArgumentError
-        If it is none.
-    """
-    found = np.asarray(returns)
-    if found.ndim != 1 or found.dtype.kind not in "fiu" or not len(found):
-        text = f"{what} must be a one-dimensional array of numbers, not {returns!r}"
-        raise InvalidArgumentError(text)
-    if not np.isfinite(found).all():
-        bad = ~np.isfinite(found)
-        text = f"{what}: {int(bad.sum())} of {len(found)} are not finite, first at {bad.argmax()}"
-        raise InvalidArgumentError(text)
-    return np.ascontiguousarray(found, dtype=np.float64)
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -136,7 +59,8 @@ class Distribution:
     settings: dict[str, Any]
     _core: _core.Distribution
     _task: Task
-    _options: dict[str, Any] = field(default_factory=dict)
+    #: Replicates that were asked for last, and of what.
+    _drawn: dict[str, Any] = field(default_factory=dict)
 
     @property
     def policies(self) -> list[str]:
@@ -149,6 +73,11 @@ class Distribution:
         return list(self.settings["estimators"])
 
     @property
+    def headline(self) -> str:
+        """The estimator that plots and the report show: corrected by a model where there is one."""
+        return min(self.estimators, key=HEADLINE.index)
+
+    @property
     def curves(self) -> list[tuple[str, str]]:
         """Policy and estimator of each curve."""
         pairs = [(p, e) for p in self.policies for e in self.estimators]
@@ -157,6 +86,10 @@ class Distribution:
     def _replicates(self, asked: Sequence[tuple[str, float]]) -> NDArray[np.float64]:
         """Distance of F from F as shown, then statistics: (n_resamples, n_curves, 1 + n)."""
         s, log = self.settings, self._task.log
+        held = self._drawn.get("last")
+        if held is not None and held[0] == list(asked):
+            kept: NDArray[np.float64] = held[1]
+            return kept
         with progress("resampling") as report:
             found = self._core.replicates(
                 log.for_core,
@@ -169,7 +102,9 @@ class Distribution:
                 self._task.threads,
                 report,
             )
-        return found.reshape(s["n_resamples"], len(self.curves), 1 + len(asked))
+        drawn = found.reshape(s["n_resamples"], len(self.curves), 1 + len(asked))
+        self._drawn["last"] = (list(asked), drawn)
+        return drawn
 
     @cached_property
     def _half_widths(self) -> NDArray[np.float64]:
@@ -216,7 +151,9 @@ class Distribution:
             return None, None
         return np.clip(f - half, 0, 1), np.clip(f + half, 0, 1)
 
-    def statistics(self, alpha: Sequence[float] = DEFAULT_ALPHA) -> pl.DataFrame:
+    def statistics(
+        self, alpha: Sequence[float] = DEFAULT_ALPHA, *, only: str | None = None
+    ) -> pl.DataFrame:
         """Statistics of every distribution, all from one sort.
 
         Parameters
@@ -224,6 +161,8 @@ class Distribution:
         alpha
             Levels of quantiles, of CVaR (the mean of the worst share alpha) and of ranges between
             the quantiles at alpha and 1 - alpha (levels below 1/2).
+        only
+            The one statistic that is wanted. Default: all of them.
 
         Returns
         -------
@@ -234,25 +173,67 @@ class Distribution:
             normal by influence values; of quantiles by inverting F's error (Woodruff 1952), from
             which their standard error comes too.
         """
-        levels = [check_statistic("quantile", a)[1] for a in alpha]
-        asked = [("mean", 0.0), ("variance", 0.0)]
-        asked += [(name, a) for name in ("quantile", "cvar") for a in levels]
-        asked += [("interquantile_range", a) for a in levels if a < 0.5]
+        asked = at_levels(alpha, STATISTICS if only is None else [only])
         values, errors, ends = self._estimate(asked)
+        more = np.reshape(np.array(ends.notes, dtype=object), values.shape)
         return pl.DataFrame(
             {
-                "policy": [p for p, _ in self.curves for _ in asked],
-                "estimator": [e for _, e in self.curves for _ in asked],
-                "statistic": [name for _ in self.curves for name, _ in asked],
-                "alpha": [a if STATISTICS[n] else None for _ in self.curves for n, a in asked],
+                **self._labels(asked),
                 "value": values.ravel(),
                 "standard_error": errors.ravel(),
                 "ci_low": ends.low,
                 "ci_high": ends.high,
-                "note": [self.note(i, v) for i, row in enumerate(values) for v in row],
+                "note": [
+                    self.note(i, value, said)
+                    for i, row in enumerate(values)
+                    for value, said in zip(row, more[i], strict=True)
+                ],
             },
             schema=_SCHEMA,
         )
+
+    def _labels(self, asked: Sequence[tuple[str, float]]) -> dict[str, list[Any]]:
+        """Policy, estimator, statistic and level of each row."""
+        return {
+            "policy": [p for p, _ in self.curves for _ in asked],
+            "estimator": [e for _, e in self.curves for _ in asked],
+            "statistic": [name for _ in self.curves for name, _ in asked],
+            "alpha": [a if STATISTICS[n] else None for _ in self.curves for n, a in asked],
+        }
+
+    def bounds(
+        self,
+        alpha: Sequence[float] = DEFAULT_ALPHA,
+        value_range: tuple[float, float] | None = None,
+    ) -> pl.DataFrame:
+        """Bound statistics by the band: they hold for all of them together.
+
+        A bound is the least or the largest value of the statistic among all distributions that lie
+        within the band. So it is wider than an interval of `statistics`, and one confidence level
+        is enough for any number of statistics of a curve.
+
+        Parameters
+        ----------
+        alpha
+            As in `statistics`.
+        value_range
+            (low, high) of a return, which you vouch for. Default: that of `evaluate_distribution`.
+            Without it a band leaves a share of the returns open to either side: means are not
+            bounded, CVaR not from below, outer quantiles not to the outside.
+
+        Returns
+        -------
+        polars.DataFrame
+            policy, estimator, statistic ("mean", "quantile", "cvar", "interquantile_range"), alpha,
+            low, high; infinite where open, NaN where F is undefined.
+
+        Raises
+        ------
+        InvalidArgumentError
+            If there is no band for all x (`n_resamples`, without `pointwise`), a level is out of
+            its range, or a return lies outside `value_range`.
+        """
+        return bounds(self, alpha, value_range)
 
     def _estimate(
         self, asked: Sequence[tuple[str, float]]
@@ -276,17 +257,25 @@ class Distribution:
                     low[at], high[at] = self._core.quantile_interval(i, a, z, clusters)
         return values, errors, Ends(low.tolist(), high.tolist(), ends.notes)
 
-    def note(self, curve: int, value: float) -> str | None:
+    @cached_property
+    def _doubts(self) -> list[str | None]:
+        """Say of each curve what speaks against its intervals."""
+        clusters = self._task.log.clusters
+        count = None if clusters is None else clusters[1]
+        return [self._core.doubt(i, count) for i in range(len(self.curves))]
+
+    def note(self, curve: int, value: float, more: str | None = None) -> str | None:
         """Say what has to be known of a value of a curve."""
-        estimator = self.curves[curve][1]
-        if np.isnan(value):
-            return "undefined: every importance weight is 0"
+        policy, estimator = self.curves[curve]
+        notes = [self._doubts[curve], more]
         if estimator == "cd_dm":
-            return _POINT_MASS
-        if estimator == "cd_tis":
+            notes = [_POINT_MASS, *notes]
+        else:
+            notes.append(self._task.notes.get(policy))
+        if estimator == "cd_tis" and not np.isnan(value):
             mass = self._core.mass(curve)
-            return f"total mass {mass:.4g}; statistics are of F divided by it"
-        return None
+            notes = [f"total mass {mass:.4g}; statistics are of F divided by it", *notes]
+        return "; ".join(filter(None, notes)) or None
 
     def evaluation(
         self,
@@ -295,17 +284,31 @@ class Distribution:
     ) -> Evaluation:
         """Take one statistic as the value of every policy, to rank, compare and assess by it.
 
+        Everything that an `Evaluation` can do is then done with it: `ranking`, `contenders`,
+        `compare` and `portfolio` by CVaR or a quantile, and `assess` against true ones (arrays of
+        on-policy returns are brought to the same statistic).
+
         Parameters
         ----------
         statistic, alpha
             As in `return_statistic`.
-        """
-        from counterfolio.distribution_estimation import as_evaluation
 
-        return as_evaluation(self, statistic, alpha)
+        Returns
+        -------
+        Evaluation
+
+        Raises
+        ------
+        InvalidArgumentError
+            If there is no such statistic, or its level is out of range.
+        """
+        name, level = check_statistic(statistic, alpha)
+        return as_evaluation(self, (name, level if STATISTICS[name] else None))
 
     def _columns(self) -> list[Column]:
-        values, errors, _ = self._estimate([("mean", 0.0), ("quantile", 0.1), ("cvar", 0.1)])
+        asked = [("mean", 0.0), ("quantile", 0.1), ("cvar", 0.1)]
+        found = self._core.statistics(asked, self._task.log.clusters)
+        values, errors = (x.reshape(len(self.curves), len(asked)) for x in found)
         shown = [[number(x) for x in column] for column in values.T]
         return [
             Column("policy", [p for p, _ in self.curves], left=True),

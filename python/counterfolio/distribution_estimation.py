@@ -1,26 +1,23 @@
-"""`evaluate_distribution`, and a statistic of distributions as an `Evaluation`."""
+"""`evaluate_distribution`: the distribution of the return under every policy."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import polars as pl
 
 from counterfolio import _core
-from counterfolio.distribution import Distribution, check_returns, check_statistic
-from counterfolio.evaluated import Evaluated
-from counterfolio.evaluation import Evaluation
+from counterfolio.distribution import Distribution
+from counterfolio.distribution_bounds import check_limits
 from counterfolio.exceptions import InvalidArgumentError
 from counterfolio.progress import progress
+from counterfolio.return_statistics import check_returns
 from counterfolio.task import check_task
-from counterfolio.uncertainty import check_uncertainty
+from counterfolio.uncertainty import check_range, check_uncertainty
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from typing import Literal
-
-    from numpy.typing import NDArray
 
     from counterfolio.estimators import Estimator
     from counterfolio.log import LoggedData
@@ -37,6 +34,7 @@ def evaluate_distribution(
     n_resamples: int = 0,
     resampling: Literal["poisson", "multinomial"] | None = None,
     pointwise: bool = False,
+    value_range: tuple[float, float] | None = None,
     seed: int | None = None,
     num_threads: int | None = None,
 ) -> Distribution:
@@ -63,6 +61,8 @@ def evaluate_distribution(
         As in `evaluate`.
     pointwise
         Bands that hold for each x by itself, by standard errors.
+    value_range
+        (low, high) of a return, which you vouch for: `bounds` of means and CVaR need it.
     seed
         As in `evaluate`.
     num_threads
@@ -79,7 +79,8 @@ def evaluate_distribution(
     InvalidLogError
         If the log has no propensities.
     InvalidArgumentError
-        If an argument is out of its range, or pointwise bands are asked for with clusters.
+        If an argument is out of its range, a value lies outside the range that was vouched for, or
+        pointwise bands are asked for with clusters.
 
     Notes
     -----
@@ -121,6 +122,7 @@ def evaluate_distribution(
         return_min=None,
         seed=seed,
     )
+    limits = None if value_range is None else check_range("value_range", value_range)
     points = None if grid is None else np.unique(check_returns("grid", grid)).tolist()
     with progress("evaluating distributions") as report:
         core = _core.Distribution(
@@ -132,90 +134,8 @@ def evaluate_distribution(
         "grid": points,
         "pointwise": bool(pointwise),
     }
-    return Distribution(settings, core, task)
-
-
-def as_evaluation(
-    distribution: Distribution,
-    statistic: Literal["mean", "variance", "quantile", "cvar", "interquantile_range"] = "cvar",
-    alpha: float | None = None,
-) -> Evaluation:
-    """Take one statistic of the distributions as the value of every policy.
-
-    Everything that an `Evaluation` can do is then done with it: `ranking`, `contenders`, `compare`
-    and `portfolio` by CVaR or a quantile, and `assess` against true ones (arrays of on-policy
-    returns are brought to the same statistic).
-
-    Parameters
-    ----------
-    distribution
-        From `evaluate_distribution`; its replicates, if any, are the evaluation's.
-    statistic, alpha
-        As in `return_statistic`.
-
-    Returns
-    -------
-    Evaluation
-
-    Raises
-    ------
-    InvalidArgumentError
-        If there is no such statistic, or its level is out of range.
-    """
-    asked = check_statistic(statistic, alpha)
-    d, task = distribution, distribution._task
-    n_policies, names = len(d.policies), d.estimators
-    values, errors, ends = d._estimate([asked])
-    replicates = behavior = None
-    if d.settings["n_resamples"]:
-        drawn = d._replicates([asked])[:, :, 1]
-        shape = (len(drawn), n_policies, len(names))
-        replicates, behavior = drawn[:, :-1].reshape(shape), drawn[:, -1]
-    name, level = asked
-    estimates = pl.DataFrame(
-        {
-            "policy": [p for p, _ in d.curves],
-            "estimator": [e for _, e in d.curves],
-            "value": values[:, 0],
-            "standard_error": errors[:, 0],
-            "ci_low": ends.low,
-            "ci_high": ends.high,
-            "effective_sample_size": pl.Series([None] * len(d.curves), dtype=pl.Float64),
-            "max_weight_share": pl.Series([None] * len(d.curves), dtype=pl.Float64),
-            "n_episodes": [d.settings["n_episodes"]] * len(d.curves),
-            "note": pl.Series([d.note(i, v) for i, v in enumerate(values[:, 0])], dtype=pl.String),
-        }
-    )
-    kept = {k: v for k, v in d.settings.items() if k not in ("grid", "pointwise")}
-    return Evaluation(
-        estimates=estimates,
-        settings=kept | {"statistic": name, "alpha": level if alpha is not None else None},
-        variances=_variances(d, asked),
-        replicates=replicates,
-        behavior_replicates=behavior,
-        _source=Evaluated(task.log, task.policies, task.probs),
-    )
-
-
-def _variances(d: Distribution, asked: tuple[str, float]) -> NDArray[np.float64]:
-    """Variances of the estimates, and of differences of two policies' off the diagonals."""
-    clusters = d._task.log.clusters
-    n, size, count = d.settings["n_episodes"], len(d.policies) + 1, len(d.estimators)
-    last = len(d.curves) - 1
-
-    def units(curve: int) -> NDArray[np.float64]:
-        psi = d._core.influence(curve, asked, clusters)
-        if clusters is None:
-            return psi
-        return np.bincount(clusters[0], psi, clusters[1]).astype(np.float64)
-
-    found = np.full((count, size, size), np.nan)
-    for e in range(count):
-        psi = np.array([units(p * count + e) for p in range(size - 1)] + [units(last)])
-        c = psi.shape[1]
-        factor = c / (c - 1) / n**2 if c > 1 else np.nan
-        for p in range(size):
-            others = psi[p] - psi
-            found[e, p] = (others**2).sum(axis=1) * factor
-            found[e, p, p] = (psi[p] ** 2).sum() * factor
-    return found
+    distribution = Distribution(settings, core, task)
+    if limits is None:
+        return distribution
+    settings["value_range"] = list(check_limits(distribution, limits))
+    return distribution

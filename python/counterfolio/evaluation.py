@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from counterfolio.diagnostics import Diagnostics
+    from counterfolio.distribution import Distribution
     from counterfolio.evaluated import Evaluated
     from counterfolio.validation import LogReport
 
@@ -339,6 +340,7 @@ class Evaluation:
         k: int | None = None,
         truth: Mapping[str, Any] | None = None,
         title: str | None = None,
+        distribution: Distribution | None = None,
     ) -> None:
         """Write a report for someone who decides: one HTML file that needs nothing else.
 
@@ -359,6 +361,8 @@ class Evaluation:
             return.
         title
             Heads the report.
+        distribution
+            From `evaluate_distribution`, of the same log and policies: adds how returns are spread.
 
         Raises
         ------
@@ -372,7 +376,9 @@ class Evaluation:
         target = check_path(path)
         check_folder(target)
         name = self._estimator(estimator or self._headline())
-        text = render(self, estimator=name, k=k, truth=truth, title=title)
+        text = render(
+            self, estimator=name, k=k, truth=truth, title=title, distribution=distribution
+        )
         write_text(text, target)
 
     def _headline(self) -> str:

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 
     from counterfolio.policies.columns import CorePolicy
 
+#: Columns that a result names.
+ROLES = ("action", "reward", "propensity", "episode_id", "cluster", "logger")
+
 
 @dataclass(frozen=True, eq=False)
 class Task:
@@ -93,8 +96,7 @@ class Task:
             "version": _core.__version__,
             "policies": list(self.policies),
             "estimators": self.labels,
-            **{k: roles[k] for k in ("action", "reward", "propensity", "episode_id")},
-            **{k: roles[k] for k in ("cluster", "logger")},
+            **{name: roles[name] for name in ROLES},
             "gamma": self.gamma,
             "num_threads": self.threads,
             "n_rows": log.n_rows,

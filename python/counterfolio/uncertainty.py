@@ -238,7 +238,7 @@ def check_uncertainty(
         n_resamples=count,
         method=str(method),
         resampling=default if resampling is None else str(resampling),
-        **{name: None if x is None else _range(name, x) for name, x in ranges.items()},
+        **{name: None if x is None else check_range(name, x) for name, x in ranges.items()},
         return_min=least,
         seed=seed,
     )
@@ -331,7 +331,14 @@ def _return_min(value: object, log: LoggedData, estimators: Sequence[Estimator])
     return float(value)
 
 
-def _range(name: str, value: object) -> tuple[float, float]:
+def check_range(name: str, value: object) -> tuple[float, float]:
+    """Take two finite numbers in ascending order.
+
+    Raises
+    ------
+    InvalidArgumentError
+        If they are none.
+    """
     ends = list(value) if isinstance(value, tuple | list | np.ndarray) else []
     if len(ends) != 2 or not all(is_number(x) and math.isfinite(x) for x in ends):
         ends = [0, 0]

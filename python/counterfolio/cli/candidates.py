@@ -31,8 +31,11 @@ if TYPE_CHECKING:
 #: Name -> input of `PolicyColumns` -> column.
 Policies: TypeAlias = dict[str, dict[str, str]]
 #: What a policy may be made of.
-COLUMN_INPUTS = ("prob", "q", "v", "action_probs", "q_values", "action")
-INPUTS = (*COLUMN_INPUTS, "onnx", "head", "parameter")
+COLUMN_INPUTS = (
+    *("prob", "q", "v", "action_probs", "q_values", "action"),
+    *("state_ratio", "state_action_ratio"),
+)
+INPUTS = (*COLUMN_INPUTS, "ratio_kind", "onnx", "head", "parameter")
 #: What turns a model's scores, or its mean action, into a policy; and whether it has a parameter.
 HEADS: dict[str, tuple[Any, bool]] = {
     "epsilon_greedy": (EpsilonGreedy, True),
@@ -147,6 +150,8 @@ def knows_every_action(inputs: dict[str, str]) -> bool:
 def as_columns(inputs: dict[str, str]) -> PolicyColumns:
     """Make the policy that the inputs name."""
     columns: dict[str, Any] = columns_of(inputs)
+    if "ratio_kind" in inputs:
+        columns["ratio_kind"] = inputs["ratio_kind"]
     if "onnx" in inputs:
         head, takes = HEADS[inputs["head"]]
         parameters = [float(inputs["parameter"])] if takes else []

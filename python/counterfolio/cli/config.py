@@ -133,7 +133,8 @@ def gather(given: Mapping[str, Any], config: str | None) -> Run:
     if "truth" in used:
         used["truth"] = parse_truth(used["truth"])
     if "estimators" in used:
-        names = ",".join(used["estimators"]).split(",")
+        # Commas between brackets part the options of one estimator.
+        names = re.split(r",(?![^\[]*\])", ",".join(used["estimators"]))
         used["estimators"] = [name.strip() for name in names if name.strip()]
         if not used["estimators"]:
             raise wrong("--estimators is empty; name some, as in --estimators sntis,dr")

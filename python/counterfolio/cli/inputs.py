@@ -343,7 +343,8 @@ def _estimators(run: Run) -> list[str] | None:
         has = set(inputs)
         has |= {"prob"} if knows_every_action(inputs) else set()
         has |= {"q", "v"} if "q_values" in has else set()
-        has |= {"q", "v"} if run.fit and knows_every_action(inputs) else set()
+        if run.fit and knows_every_action(inputs):
+            has |= {"q", "v", "state_ratio", "state_action_ratio"}
         return [key for key in needs if key not in has]
 
     bare = not any(lack(i, ["v"]) for i in run.policies.values())

@@ -3,16 +3,20 @@
 They need matplotlib, the extra `counterfolio[report]`. `ax.figure.savefig("plot.png")` writes one.
 """
 
+from counterfolio.plots.distributions import cdf, cvar, quantiles
 from counterfolio.plots.estimates import differences, estimates
 from counterfolio.plots.propensities import reliability
 from counterfolio.plots.shortlists import predictive_sharpe_ratio, ranks, sharpe_ratio, top_k
 from counterfolio.plots.weights import effective_sample_size, weights
 
 __all__ = [
+    "cdf",
+    "cvar",
     "differences",
     "effective_sample_size",
     "estimates",
     "predictive_sharpe_ratio",
+    "quantiles",
     "ranks",
     "reliability",
     "sharpe_ratio",

@@ -10,7 +10,7 @@ from counterfolio.assessment import check_truth, statistic_of, true_behavior
 from counterfolio.assumptions import assumptions, glossary
 from counterfolio.exceptions import InvalidArgumentError, MissingExtraError
 from counterfolio.models import propensity_words
-from counterfolio.report import shortlists, tables
+from counterfolio.report import distributions, shortlists, tables
 from counterfolio.report.figures import inline_svg
 from counterfolio.summary import answer, trusted, what_may_change
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from matplotlib.axes import Axes
 
+    from counterfolio.distribution import Distribution
     from counterfolio.evaluation import Evaluation
 
 #: Rows of policies times estimators up to which the plot shows every estimator.
@@ -38,11 +39,14 @@ def render(
     k: int | None,
     truth: Mapping[str, Any] | None,
     title: str | None,
+    distribution: Distribution | None = None,
 ) -> str:
     """Write the page; see `Evaluation.to_html`.
 
     The same evaluation gives the same bytes.
     """
+    if distribution is not None:
+        distributions.check_distribution(evaluation, distribution)
     n_policies = len(evaluation.policies)
     k = _check_k(k, n_policies)
     judgement = None if truth is None else _judge(evaluation, truth, estimator, k)
@@ -67,6 +71,8 @@ def render(
     propensities = evaluation.settings.get("propensity_model")
     if propensities is not None:
         figures["reliability"] = lambda: plots.reliability(evaluation)
+    if distribution is not None:
+        figures |= distributions.figures(distribution)
     among = trusted(evaluation)
     ranks = shortlists.ranked(evaluation, estimator, k)
     if len(among) > 1 and ranks:
@@ -94,6 +100,7 @@ def render(
         notes=tables.notes(evaluation),
         comparison=tables.comparison(evaluation, estimator),
         verdicts=tables.verdicts(evaluation),
+        spread=None if distribution is None else distributions.section(distribution),
         tails=evaluation.diagnostics.table["pareto_k"].is_not_null().any(),
         sizes=shortlists.sizes(evaluation, estimator, lists),
         ranks=ranks,

@@ -27,6 +27,7 @@ use crate::tiles::{Filled, Log, Policy, Scratch};
 use crate::weighting::Weighting;
 use crate::weights::{Extended, Weight};
 
+pub mod doubts;
 pub mod influence;
 pub mod replicates;
 pub mod statistics;
@@ -71,6 +72,7 @@ impl Shape {
     }
 
     /// The shape whose statistics these are.
+    #[must_use]
     pub fn of_statistics(self) -> Self {
         Self {
             normalised: self.normalised || !self.modelled,

@@ -358,8 +358,9 @@ impl Values {
             let notable = returned && bias.abs() > NOTABLE_BIAS && varies;
             let biased = notable
                 .then(|| format!("self-normalisation biases it by {bias:.1} standard errors"));
-            let notes: Vec<_> = self
-                .wrong_weights(n)
+            let plain = self.weighting.is_plain().then_some(&self.moments.0);
+            let notes: Vec<_> = plain
+                .and_then(|last| wrong_weights(last, n))
                 .into_iter()
                 .chain(doubts.and_then(|d| {
                     few(d.clusters)
@@ -374,36 +375,30 @@ impl Values {
     }
 }
 
-impl Values {
-    /// Final weights have mean 1 if the propensities are right and the log supports the policy. Said
-    /// only where the effective sample size makes their standard error worth something.
-    fn wrong_weights(&self, n: usize) -> Option<String> {
-        if !self.weighting.is_plain() {
-            return None;
-        }
-        let last = &self.moments.0;
-        let size = effective_sample_size(last.sum, last.squares);
-        if size < TRUSTED_SAMPLE {
-            return None;
-        }
-        let (mean, z) = mean_weight(last.sum, last.squares, n);
-        let sure = z.abs() > TRUSTED_Z && (mean - 1.0).abs() > NEGLIGIBLE;
-        if !mean.is_finite() || !sure || (mean > 1.0 && (mean - 1.0) * n as f64 <= UNSEEN) {
-            return None;
-        }
-        Some(if mean > 1.0 {
-            format!(
-                "mean weight {mean:.3}, where 1 is expected, is too high by more than chance: wrong \
-                 propensities, or columns joined to the wrong rows"
-            )
-        } else {
-            format!(
-                "mean weight {mean:.3}, where 1 is expected, is too low by more than chance: the \
-                 policy does what the log does not show, or its largest weights are too rare to \
-                 be in it"
-            )
-        })
+/// Final weights have mean 1 if the propensities are right and the log supports the policy. Said
+/// only where the effective sample size makes their standard error worth something.
+pub(crate) fn wrong_weights(last: &Moments<Extended>, n: usize) -> Option<String> {
+    let size = effective_sample_size(last.sum, last.squares);
+    if size < TRUSTED_SAMPLE {
+        return None;
     }
+    let (mean, z) = mean_weight(last.sum, last.squares, n);
+    let sure = z.abs() > TRUSTED_Z && (mean - 1.0).abs() > NEGLIGIBLE;
+    if !mean.is_finite() || !sure || (mean > 1.0 && (mean - 1.0) * n as f64 <= UNSEEN) {
+        return None;
+    }
+    Some(if mean > 1.0 {
+        format!(
+            "mean weight {mean:.3}, where 1 is expected, is too high by more than chance: wrong \
+             propensities, or columns joined to the wrong rows"
+        )
+    } else {
+        format!(
+            "mean weight {mean:.3}, where 1 is expected, is too low by more than chance: the \
+             policy does what the log does not show, or its largest weights are too rare to \
+             be in it"
+        )
+    })
 }
 
 /// The behavior policy's own mean return.
@@ -430,14 +425,14 @@ pub fn behavior(
     row
 }
 
-fn single_unit(row: &Estimate, n: usize) -> Option<String> {
+pub(crate) fn single_unit(row: &Estimate, n: usize) -> Option<String> {
     let unit = if n == 1 { "episode" } else { "cluster" };
     row.standard_error
         .is_nan()
         .then(|| format!("one {unit}: no standard error"))
 }
 
-fn few(clusters: Option<usize>) -> Option<String> {
+pub(crate) fn few(clusters: Option<usize>) -> Option<String> {
     clusters
         .filter(|&count| count < TRUSTED_CLUSTERS)
         .map(|count| {
@@ -456,7 +451,7 @@ fn skewed(acceleration: f64) -> Option<String> {
     })
 }
 
-fn untrusted(row: &Estimate, pareto_k: f64) -> Option<String> {
+pub(crate) fn untrusted(row: &Estimate, pareto_k: f64) -> Option<String> {
     let (size, share) = (row.effective_sample_size?, row.max_weight_share?);
     if size < TRUSTED_SAMPLE {
         Some(format!(

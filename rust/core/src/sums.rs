@@ -76,7 +76,7 @@ pub struct Moments<W> {
 }
 
 impl<W: Weight> Moments<W> {
-    const ZERO: Self = Self {
+    pub(crate) const ZERO: Self = Self {
         sum: W::ZERO,
         squares: W::ZERO,
         max: W::ZERO,

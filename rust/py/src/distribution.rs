@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use counterfolio_core::distribution::influence::{influence, pointwise_squares, quantile_interval};
 use counterfolio_core::distribution::replicates::{Curve, replicates};
-use counterfolio_core::distribution::statistics::{Statistic, Steps};
+use counterfolio_core::distribution::statistics::{Statistic, Steps, bounds};
 use counterfolio_core::distribution::{Points, Shape, Terms, monotone, place, terms};
 use counterfolio_core::episode::Episodes;
 use counterfolio_core::resample::{OCTET, Resample};
 use counterfolio_core::sums::BLOCK;
-use numpy::{IntoPyArray, PyArray1, PyReadonlyArray1};
+use numpy::{IntoPyArray, PyArray1, PyReadonlyArray1, ToPyArray};
 use pyo3::prelude::*;
 
 use crate::enter::{alone, enter};
@@ -192,6 +192,27 @@ impl PyDistribution {
         Ok(found.into_pyarray(py))
     }
 
+    /// G by episode.
+    fn returned<'py>(&self, py: Python<'py>) -> Values<'py> {
+        self.returned.to_pyarray(py)
+    }
+
+    /// Effective sample size and the largest share of the weights of one curve; `None` where it has none.
+    fn weights(&self, i: usize) -> PyResult<(Option<f64>, Option<f64>)> {
+        let (own, terms) = self.own(i)?;
+        if !own.shape.weighted {
+            return Ok((None, None));
+        }
+        let weights = terms.weights();
+        Ok((Some(weights.effective_sample_size), weights.max_share))
+    }
+
+    /// Why the intervals of one curve are not to be leaned on; `clusters` is how many there are, if any.
+    fn doubt(&self, py: Python<'_>, i: usize, clusters: Option<usize>) -> PyResult<Option<String>> {
+        let (own, terms) = self.own(i)?;
+        alone(py, || terms.doubt(own.shape, clusters))
+    }
+
     /// The total mass of the weights of one curve, mean w.
     fn mass(&self, i: usize) -> PyResult<f64> {
         Ok(self.own(i)?.1.mass())
@@ -351,4 +372,24 @@ pub(crate) fn return_statistic(
         let psi = influence(shape, &terms, returns, own.steps(), statistic, &error);
         (own.steps().of(statistic), error(&psi))
     })
+}
+
+/// The least and the largest values of statistics among all distributions within a band.
+#[pyfunction]
+pub(crate) fn band_bounds<'py>(
+    py: Python<'py>,
+    x: PyReadonlyArray1<'py, f64>,
+    floor: PyReadonlyArray1<'py, f64>,
+    ceiling: PyReadonlyArray1<'py, f64>,
+    left: f64,
+    value_range: (f64, f64),
+    statistics: Vec<StatisticInput>,
+) -> PyResult<(Values<'py>, Values<'py>)> {
+    let statistics = statistics_of(&statistics)?;
+    let (x, floor, ceiling) = (x.as_slice()?, floor.as_slice()?, ceiling.as_slice()?);
+    let (low, high): (Vec<f64>, Vec<f64>) = alone(py, || {
+        let of = |&s: &Statistic| bounds(x, (floor, ceiling), left, value_range, s);
+        statistics.iter().map(of).unzip()
+    })?;
+    Ok((low.into_pyarray(py), high.into_pyarray(py)))
 }

@@ -62,7 +62,9 @@ fn linear(shape: Shape, terms: &Terms, returned: &[f64], h: impl Fn(f64) -> f64)
         })
         .collect();
     let mean = psi.iter().sum::<f64>() / n as f64;
-    psi.iter_mut().for_each(|x| *x -= mean);
+    for x in &mut psi {
+        *x -= mean;
+    }
     psi
 }
 
@@ -116,7 +118,9 @@ pub fn influence(
             } else {
                 0.0
             };
-            psi.iter_mut().for_each(|x| *x *= -slope);
+            for x in &mut psi {
+                *x *= -slope;
+            }
             psi
         }
         Statistic::Interquantile(a) => {

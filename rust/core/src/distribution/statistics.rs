@@ -100,6 +100,46 @@ impl Steps<'_> {
     }
 }
 
+/// The least and the largest value of a statistic among all distributions within a band; NaN for the variance.
+///
+/// `floor` and `ceiling` are the band's ends at each x, `left` its upper end before the first. What it leaves open
+/// to either side may stand at the ends of `range`, the least and the largest return that could occur.
+pub fn bounds(
+    x: &[f64],
+    (floor, ceiling): (&[f64], &[f64]),
+    left: f64,
+    range: (f64, f64),
+    statistic: Statistic,
+) -> (f64, f64) {
+    let monotone = |mut f: Vec<f64>| {
+        super::monotone(&mut f);
+        f
+    };
+    // The more of F there is on the left, the smaller are its values.
+    let (low_x, low_f) = (
+        [&[range.0], x].concat(),
+        monotone([&[left], ceiling].concat()),
+    );
+    let (high_x, high_f) = ([x, &[range.1]].concat(), monotone([floor, &[1.0]].concat()));
+    let low = Steps {
+        x: &low_x,
+        f: &low_f,
+    };
+    let high = Steps {
+        x: &high_x,
+        f: &high_f,
+    };
+    match statistic {
+        Statistic::Variance => (f64::NAN, f64::NAN),
+        Statistic::Interquantile(a) => {
+            let least = low.quantile(1.0 - a) - high.quantile(a);
+            let most = high.quantile(1.0 - a) - low.quantile(a);
+            (least.max(0.0), most)
+        }
+        _ => (low.of(statistic), high.of(statistic)),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -116,5 +156,29 @@ mod tests {
         assert_eq!(steps.of(Statistic::Quantile(1.0)), 10.0);
         assert!((steps.of(Statistic::Mean) - (0.1 + 0.8 + 5.0)).abs() < 1e-15);
         assert_eq!(steps.of(Statistic::Interquantile(0.1)), 9.0);
+    }
+
+    #[test]
+    fn bounds_stand_where_the_band_lets_them() {
+        let (x, f) = ([-1.0, 2.0, 5.0], [0.25, 0.5, 1.0]);
+        let floor = f.map(|f: f64| f - 0.1);
+        let ceiling = f.map(|f: f64| (f + 0.1).min(1.0));
+        let within = |range, statistic| bounds(&x, (&floor, &ceiling), 0.1, range, statistic);
+        let open = (f64::NEG_INFINITY, f64::INFINITY);
+        assert_eq!(within(open, Statistic::Mean), open);
+        assert_eq!(within(open, Statistic::Quantile(0.25)), (-1.0, 2.0));
+        assert_eq!(within(open, Statistic::Quantile(0.05)).0, f64::NEG_INFINITY);
+        assert_eq!(within(open, Statistic::Cvar(0.5)).0, f64::NEG_INFINITY);
+        let near = |found: (f64, f64), wanted: (f64, f64)| {
+            assert!((found.0 - wanted.0).abs() < 1e-12, "{found:?}");
+            assert!((found.1 - wanted.1).abs() < 1e-12, "{found:?}");
+        };
+        let low = -3.0 * 0.1 - 0.25 + 2.0 * 0.25 + 5.0 * 0.4;
+        let high = -0.15 + 2.0 * 0.25 + 5.0 * 0.5 + 6.0 * 0.1;
+        near(within((-3.0, 6.0), Statistic::Mean), (low, high));
+        let low = (-3.0 * 0.1 - 0.15) / 0.25;
+        let high = (-0.15 + 2.0 * 0.1) / 0.25;
+        near(within((-3.0, 6.0), Statistic::Cvar(0.25)), (low, high));
+        assert_eq!(within(open, Statistic::Interquantile(0.25)), (3.0, 6.0));
     }
 }
