@@ -134,6 +134,7 @@ def test_settings_hold_every_argument():
         "propensity": "propensity",
         "episode_id": "id",
         "cluster": None,
+        "logger": None,
         **options,
         "n_resamples": 0,
         "method": None,
@@ -151,6 +152,7 @@ def test_settings_hold_every_argument():
         "propensity_source": "logged",
         "models": [],
         "propensity_model": None,
+        "bandwidths": [],
         "conditions_on": None,
     }
     model = cf.evaluate(LOG, WITH_MODEL, "dr").settings
