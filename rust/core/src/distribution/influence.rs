@@ -95,7 +95,7 @@ pub fn units<'p>(psi: &'p [f64], of: Option<&[u32]>, count: usize) -> Cow<'p, [f
 }
 
 /// Standard error of a mean by influence values, of episodes or of clusters of them.
-pub fn error_by<'a>(of: Option<&'a [u32]>, count: usize) -> impl Fn(&[f64]) -> f64 + 'a {
+pub fn error_by(of: Option<&[u32]>, count: usize) -> impl Fn(&[f64]) -> f64 {
     move |psi: &[f64]| {
         let n = psi.len() as f64;
         let units = units(psi, of, count);
