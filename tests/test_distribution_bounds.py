@@ -167,6 +167,32 @@ def test_weights_are_told_as_those_of_values():
     assert "is below 50" in said[0]
 
 
+def test_tails_of_few_episodes_are_doubted():
+    """By the skewness of the influence values, as for values; a quantile has none of its own."""
+    rng = np.random.default_rng(1)
+    n = 100
+    reward = -rng.lognormal(size=n)
+    frame = {"action": [0] * n, "reward": reward, "propensity": [0.5] * n}
+    log = cf.LoggedData.from_frame(frame)
+    table = cf.evaluate_distribution(log, {"same": "propensity"}).statistics((0.05,))
+    said = {r["statistic"]: r["note"] for r in table.filter(policy="same").iter_rows(named=True)}
+    q = np.quantile(reward, 0.05, method="inverted_cdf")
+    psi = np.minimum(reward - q, 0)
+    psi -= psi.mean()
+    skewness = (psi**3).sum() / (6 * (psi**2).sum() ** 1.5)
+    assert said["cvar"] == (
+        "do not lean on the interval: too few episodes for terms so skewed "
+        f"(acceleration {skewness:.2f})"
+    )
+    assert said["quantile"] is None
+    assert said["variance"] is not None
+    even = {**frame, "reward": rng.uniform(size=n)}
+    table = cf.evaluate_distribution(
+        cf.LoggedData.from_frame(even), {"same": "propensity"}
+    ).statistics((0.5,))
+    assert table["note"].null_count() == len(table)
+
+
 def test_no_weight_leaves_the_model():
     """Where the policy never acts as logged, cd_tdr is cd_dm and the others are undefined."""
     rng = np.random.default_rng(0)

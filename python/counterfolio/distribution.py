@@ -123,7 +123,8 @@ class Distribution:
         by itself; null without replicates.
         """
         grid = self.settings["grid"]
-        frames = []
+        names = {name: pl.Series(name, [], pl.String) for name in ("policy", "estimator")}
+        columns: dict[str, list[Any]] = {name: [] for name in ("x", "probability", "low", "high")}
         for i, (policy, estimator) in enumerate(self.curves):
             x, f = self._core.curve(i)
             low, high = self._band(i, f)
@@ -131,11 +132,21 @@ class Distribution:
                 x = np.array(grid, dtype=np.float64)
                 at = self._core.places(i, x)
                 f, low, high = (_at(y, at) for y in (f, low, high))
-            columns = {"x": x, "probability": f, "low": low, "high": high}
-            frame = pl.DataFrame(columns, schema=dict.fromkeys(columns, pl.Float64))
-            names = pl.lit(policy).alias("policy"), pl.lit(estimator).alias("estimator")
-            frames.append(frame.select(*names, "*"))
-        return pl.concat(frames)
+            for own, name in zip(names, (policy, estimator), strict=True):
+                names[own].append(pl.Series([name]).new_from_index(0, len(x)))
+            for own, values in zip(columns, (x, f, low, high), strict=True):
+                columns[own].append(values)
+        # Column by column: after a fork polars' own way would wait for threads that are gone.
+        none = pl.Series([None], dtype=pl.Float64).new_from_index(0, len(names["policy"]))
+        return pl.DataFrame(
+            {
+                **names,
+                **{
+                    c: none if parts[0] is None else np.concatenate(parts)
+                    for c, parts in columns.items()
+                },
+            }
+        )
 
     def _band(self, i: int, f: Any) -> tuple[Any, Any]:
         """Lower and upper ends of the band of a curve."""
@@ -238,14 +249,19 @@ class Distribution:
     def _estimate(
         self, asked: Sequence[tuple[str, float]]
     ) -> tuple[NDArray[np.float64], NDArray[np.float64], Ends]:
-        """Values and standard errors, (n_curves, n), and the ends of their intervals, flat."""
+        """Values and standard errors, (n_curves, n), and flat the intervals with their notes."""
         s, shape = self.settings, (len(self.curves), len(asked))
-        found = self._core.statistics(asked, self._task.log.clusters)
+        *found, skewed = self._core.statistics(asked, self._task.log.clusters)
         values, errors = (x.reshape(shape) for x in found)
+        # One doubt is enough.
+        skewed = [None if self._doubts[i // len(asked)] else note for i, note in enumerate(skewed)]
         if s["n_resamples"]:
             drawn = self._replicates(asked)[:, :, 1:].reshape(s["n_resamples"], -1)
-            how = s | {"method": "percentile"}
-            return values, errors, from_replicates(values.ravel(), drawn, None, how)
+            ends = from_replicates(values.ravel(), drawn, None, s | {"method": "percentile"})
+            notes = [
+                "; ".join(filter(None, x)) or None for x in zip(skewed, ends.notes, strict=True)
+            ]
+            return values, errors, Ends(ends.low, ends.high, notes)
         ends = from_errors(values.ravel(), errors.ravel(), s | {"interval": "normal"})
         low, high = np.array(ends.low), np.array(ends.high)
         _, (z,) = _core.intervals([0.0], [1.0], "normal", 1, s["confidence_level"], "two-sided")
@@ -255,7 +271,7 @@ class Distribution:
                     clusters = self._task.log.clusters
                     at = i * len(asked) + j
                     low[at], high[at] = self._core.quantile_interval(i, a, z, clusters)
-        return values, errors, Ends(low.tolist(), high.tolist(), ends.notes)
+        return values, errors, Ends(low.tolist(), high.tolist(), skewed)
 
     @cached_property
     def _doubts(self) -> list[str | None]:
@@ -307,7 +323,7 @@ class Distribution:
 
     def _columns(self) -> list[Column]:
         asked = [("mean", 0.0), ("quantile", 0.1), ("cvar", 0.1)]
-        found = self._core.statistics(asked, self._task.log.clusters)
+        *found, _ = self._core.statistics(asked, self._task.log.clusters)
         values, errors = (x.reshape(len(self.curves), len(asked)) for x in found)
         shown = [[number(x) for x in column] for column in values.T]
         return [

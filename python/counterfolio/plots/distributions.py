@@ -10,6 +10,7 @@ from counterfolio import estimators as registry
 from counterfolio.exceptions import InvalidArgumentError
 from counterfolio.plots.style import GREY, grid, legend, new_axes, plain, series_style
 from counterfolio.policies import BEHAVIOR
+from counterfolio.sources import take
 from counterfolio.text import suggest
 
 if TYPE_CHECKING:
@@ -183,7 +184,8 @@ def _chosen(
 
 def _rows(table: pl.DataFrame, policy: str, estimator: str) -> pl.DataFrame:
     """Take the rows of one curve."""
-    return table.filter((table["policy"] == policy) & (table["estimator"] == estimator))
+    wanted = (table["policy"] == policy) & (table["estimator"] == estimator)
+    return take(table, np.flatnonzero(wanted.to_numpy()))
 
 
 def _thinned(n: int) -> Any:

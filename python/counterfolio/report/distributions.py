@@ -54,7 +54,7 @@ def section(distribution: Distribution) -> dict[str, Any]:
     worst = distribution.evaluation("cvar", WORST)
     ranked = worst.ranking(name)["policy"].to_list()
     differences = worst.compare(None, estimator=name)
-    told = differences.filter(differences["conclusion"] == "better")["policy"].to_list()
+    told = [r["policy"] for r in differences.rows(named=True) if r["conclusion"] == "better"]
     return {
         "estimator": name,
         "sentences": [_lead(worst, name, ranked, told)],

@@ -311,7 +311,7 @@ pub(crate) fn few(clusters: Option<usize>) -> Option<String> {
         })
 }
 
-fn skewed(acceleration: f64) -> Option<String> {
+pub(crate) fn skewed(acceleration: f64) -> Option<String> {
     (acceleration.abs() > TRUSTED_ACCELERATION).then(|| {
         format!(
             "do not lean on the interval: too few episodes for terms so skewed (acceleration \

@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use counterfolio_core::distribution::influence::{influence, pointwise_squares, quantile_interval};
+use counterfolio_core::distribution::doubts::too_skewed;
+use counterfolio_core::distribution::influence::{
+    error_by, influence, pointwise_squares, quantile_interval, units,
+};
 use counterfolio_core::distribution::replicates::{Curve, replicates};
 use counterfolio_core::distribution::statistics::{Statistic, Steps, bounds};
 use counterfolio_core::distribution::{Points, Shape, Terms, monotone, place, terms};
@@ -20,6 +23,8 @@ use crate::inputs::{
 use crate::resampling::{ResamplingInput, check_room};
 
 type Values<'py> = Bound<'py, PyArray1<f64>>;
+/// Values, standard errors and doubts.
+type Statistics<'py> = (Values<'py>, Values<'py>, Vec<Option<String>>);
 /// A statistic by name, at a level.
 type StatisticInput = (String, f64);
 
@@ -76,26 +81,6 @@ impl Own {
             x: &self.points.x,
             f: &self.taken,
         }
-    }
-}
-
-/// Standard error of a mean by influence values, of episodes or of clusters of them.
-fn error_by(of: Option<&[u32]>, count: usize) -> impl Fn(&[f64]) -> f64 + '_ {
-    move |psi: &[f64]| {
-        let n = psi.len() as f64;
-        let mut sums = vec![0.0; if of.is_some() { count } else { 0 }];
-        if let Some(of) = of {
-            for (&cluster, x) in of.iter().zip(psi) {
-                sums[cluster as usize] += x;
-            }
-        }
-        let units = if of.is_some() { &sums[..] } else { psi };
-        let c = units.len() as f64;
-        if c < 2.0 {
-            return f64::NAN;
-        }
-        let squares: f64 = units.iter().map(|x| x * x).sum();
-        (c / (c - 1.0) * squares).sqrt() / n
     }
 }
 
@@ -232,31 +217,36 @@ impl PyDistribution {
         Ok(found.into_pyarray(py))
     }
 
-    /// Values and standard errors of statistics, curve by curve.
+    /// Values and standard errors of statistics, and whether there are too few episodes for them, curve by curve.
     fn statistics<'py>(
         &self,
         py: Python<'py>,
         statistics: Vec<StatisticInput>,
         clusters: Option<ClusterInput<'py>>,
-    ) -> PyResult<(Values<'py>, Values<'py>)> {
+    ) -> PyResult<Statistics<'py>> {
         let statistics = statistics_of(&statistics)?;
         let clusters = clusters_of(clusters.as_ref(), self.returned.len())?;
-        let error = error_by(clusters.map(|c| c.of), clusters.map_or(0, |c| c.count));
-        let (values, errors): (Vec<f64>, Vec<f64>) = alone(py, || {
-            let each = self.curves.iter().flat_map(|own| {
-                statistics.iter().map(|&statistic| {
-                    let (steps, terms) = (own.steps(), &self.terms[own.policy]);
+        let (of, count) = (clusters.map(|c| c.of), clusters.map_or(0, |c| c.count));
+        let error = error_by(of, count);
+        let (mut values, mut errors, mut doubts) = (Vec::new(), Vec::new(), Vec::new());
+        alone(py, || {
+            for own in &self.curves {
+                let (steps, terms) = (own.steps(), &self.terms[own.policy]);
+                for &statistic in &statistics {
                     let value = steps.of(statistic);
+                    values.push(value);
                     if value.is_nan() {
-                        return (value, value);
+                        errors.push(value);
+                        doubts.push(None);
+                        continue;
                     }
                     let psi = influence(own.shape, terms, &self.returned, steps, statistic, &error);
-                    (value, error(&psi))
-                })
-            });
-            each.unzip()
+                    errors.push(error(&psi));
+                    doubts.push(too_skewed(statistic, &units(&psi, of, count)));
+                }
+            }
         })?;
-        Ok((values.into_pyarray(py), errors.into_pyarray(py)))
+        Ok((values.into_pyarray(py), errors.into_pyarray(py), doubts))
     }
 
     /// Influence values of a statistic of one curve, by episode.

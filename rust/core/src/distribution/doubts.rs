@@ -1,11 +1,25 @@
 //! What speaks against a distribution: the weights it is made of, looked at as those of a value.
 
+use super::statistics::Statistic;
 use super::{Shape, Terms};
-use crate::estimate::{Estimate, few, single_unit, untrusted, wrong_weights};
+use crate::estimate::{Estimate, few, single_unit, skewed, untrusted, wrong_weights};
 use crate::pareto::{pareto_k, tail_size};
 use crate::sums::Moments;
 use crate::tail::Tail;
 use crate::weights::{Extended, Weight, effective_sample_size};
+
+/// Whether there are too few episodes for so skewed influence values, of episodes or of clusters of them. Tails
+/// rest on few. A quantile's are those of a share, whose interval is inverted and not its own.
+pub fn too_skewed(statistic: Statistic, psi: &[f64]) -> Option<String> {
+    if matches!(
+        statistic,
+        Statistic::Quantile(_) | Statistic::Interquantile(_)
+    ) {
+        return None;
+    }
+    let sum = |power: i32| psi.iter().map(|x| x.powi(power)).sum::<f64>();
+    skewed(sum(3) / (6.0 * sum(2).powf(1.5)))
+}
 
 /// The weights of one policy.
 #[derive(Debug, Clone, Copy)]

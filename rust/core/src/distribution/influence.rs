@@ -16,6 +16,8 @@
 //! The quantile moves by -F's error over the density there. The density is what makes its standard error that of
 //! Woodruff's interval (1952): quantiles at a ± z s, with s the standard error of F at the quantile.
 
+use std::borrow::Cow;
+
 use super::statistics::{Statistic, Steps};
 use super::{Shape, Terms};
 
@@ -77,6 +79,32 @@ pub trait StandardError {
 impl<T: Fn(&[f64]) -> f64> StandardError for T {
     fn of(&self, psi: &[f64]) -> f64 {
         self(psi)
+    }
+}
+
+/// Influence values of what is independent: of episodes, or of clusters of them.
+pub fn units<'p>(psi: &'p [f64], of: Option<&[u32]>, count: usize) -> Cow<'p, [f64]> {
+    let Some(of) = of else {
+        return psi.into();
+    };
+    let mut sums = vec![0.0; count];
+    for (&cluster, x) in of.iter().zip(psi) {
+        sums[cluster as usize] += x;
+    }
+    sums.into()
+}
+
+/// Standard error of a mean by influence values, of episodes or of clusters of them.
+pub fn error_by(of: Option<&[u32]>, count: usize) -> impl Fn(&[f64]) -> f64 {
+    move |psi: &[f64]| {
+        let n = psi.len() as f64;
+        let units = units(psi, of, count);
+        let c = units.len() as f64;
+        if c < 2.0 {
+            return f64::NAN;
+        }
+        let squares: f64 = units.iter().map(|x| x * x).sum();
+        (c / (c - 1.0) * squares).sqrt() / n
     }
 }
 
