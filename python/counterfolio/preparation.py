@@ -21,7 +21,7 @@ from counterfolio.models import (
     PropensityModel,
     QFunctions,
 )
-from counterfolio.models.behavior import Frequencies
+from counterfolio.models.folds import check_folds
 from counterfolio.policies import PolicyColumns, check_policies, describe
 from counterfolio.text import Column, html_table, suggest, text_table, wrap
 
@@ -286,7 +286,10 @@ def prepare(
     how: dict[str, Any] = {"cross_fit": cross_fit, "n_repeats": n_repeats, "seed": seed}
     propensities, prepared_log = None, log
     if "prob" in inputs and log._propensity is None:
-        propensities = _propensities(propensity_model or PropensityModel(), log, how)
+        # Before it is known whether there will be folds: a table has none.
+        check_folds(log, cross_fit, n_repeats, seed)
+        model = propensity_model or PropensityModel()
+        propensities = model._fit(log, cross_fit, n_repeats, seed, tables=False)
         prepared_log = log.with_propensity(propensities)
     how |= {"gamma": gamma, "num_threads": num_threads}
     q_functions = ratios = None
@@ -323,15 +326,6 @@ def prepare(
         needs=wanted,
         fitted=Fitted(propensities, q_functions, ratios),
     )
-
-
-def _propensities(model: Any, log: LoggedData, how: dict[str, Any]) -> Propensities:
-    """Estimate propensities; those of a table from all rows."""
-    found: Propensities = model.fit(log, **how)
-    if found.model != Frequencies.name or how["cross_fit"] is None:
-        return found
-    # Without a row's own fold what it did is at times unheard of, and its weight enormous.
-    return model.fit(log, **(how | {"cross_fit": None, "n_repeats": 1}))  # type: ignore[no-any-return]
 
 
 def _needs(needs: Sequence[str | Estimator] | None) -> list[str]:
