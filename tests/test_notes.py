@@ -165,7 +165,7 @@ def warned() -> cf.models.Propensities:
 
 
 MODEL_CASES = {
-    "rows with a propensity below 1e-06": tiny,
+    "with a propensity below 1e-06": tiny,
     "the model warned": warned,
     "an action that the other folds do not have in that state": folded,
     "that cannot be right": wild,

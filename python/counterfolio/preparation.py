@@ -220,6 +220,7 @@ def prepare(
     """Fit exactly what the named estimators need and the log and policies lack.
 
     Propensities where the log has none, q and v of policies that come without, marginal ratios.
+    Propensities too where the Q-model weighs rows by them.
     Models are cross-fitted by episode (or cluster): no row is spoken about by a model that has
     learned from it.
 
@@ -285,7 +286,10 @@ def prepare(
     named = check_policies(policies)
     how: dict[str, Any] = {"cross_fit": cross_fit, "n_repeats": n_repeats, "seed": seed}
     propensities, prepared_log = None, log
-    if "prob" in inputs and log._propensity is None:
+    lacking = {name: policy for name, policy in named.items() if _lacks(policy, inputs)}
+    q_model = q_model or LinearQ()
+    weighted = bool(lacking) and q_model.weighting is not None
+    if ("prob" in inputs or weighted) and log._propensity is None:
         # Before it is known whether there will be folds: a table has none.
         check_folds(log, cross_fit, n_repeats, seed)
         model = propensity_model or PropensityModel()
@@ -293,13 +297,11 @@ def prepare(
         prepared_log = log.with_propensity(propensities)
     how |= {"gamma": gamma, "num_threads": num_threads}
     q_functions = ratios = None
-    lacking = {name: policy for name, policy in named.items() if _lacks(policy, inputs)}
     if lacking:
-        model = q_model or LinearQ()
-        if model.horizon == "continue" and "q" in inputs:
+        if q_model.horizon == "continue" and "q" in inputs:
             wrong = next(name for name in wanted if "q" in _inputs([name]))
             raise InvalidArgumentError(_FOR_DM_ALONE.format(wrong))
-        q_functions = model.fit(prepared_log, lacking, **how)
+        q_functions = q_model.fit(prepared_log, lacking, **how)
     kinds = [kind for kind in ("state", "state_action") if f"{kind}_ratio" in inputs]
     if kinds:
         ratios = (ratio_model or LinearRatio()).fit(prepared_log, named, of=kinds, **how)
