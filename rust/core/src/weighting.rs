@@ -233,6 +233,28 @@ impl Weighting {
     /// w_t of one episode.
     #[inline(always)]
     fn cumulative<W: Weight>(&self, tile: &Tile, rows: Range<usize>, out: &mut [W]) -> bool {
+        if self.per_step {
+            return self.transformed(tile, rows, out);
+        }
+        let rho = &tile.rho[rows.clone()];
+        let (prob, propensity) = (&tile.prob[rows.clone()], &tile.propensity[rows]);
+        let mut w = W::ONE;
+        for (((out, &rho), &prob), &b) in out.iter_mut().zip(rho).zip(prob).zip(propensity) {
+            if rho == 0.0 && prob == 0.0 {
+                // The weight is 0 from here to the horizon.
+                break;
+            }
+            w = w.step(rho, prob, b);
+            if !w.is_safe() {
+                return false;
+            }
+            *out = w;
+        }
+        true
+    }
+
+    /// w_t of one episode, each ratio transformed.
+    fn transformed<W: Weight>(&self, tile: &Tile, rows: Range<usize>, out: &mut [W]) -> bool {
         let mut w = W::ONE;
         for (out, row) in out.iter_mut().zip(rows) {
             let Some(factor) = self.factor::<W>(tile, row) else {
@@ -262,7 +284,8 @@ impl Weighting {
     ) -> bool {
         let (k, length) = (self.n_step, rows.len());
         let beginning = rows.start..rows.start + k.min(length);
-        if !self.cumulative(tile, beginning.clone(), &mut out[..beginning.len()]) {
+        // Without steps before the marginal ratio nothing else may be there to be read.
+        if k > 0 && !self.cumulative(tile, beginning.clone(), &mut out[..beginning.len()]) {
             return false;
         }
         if k >= length {
