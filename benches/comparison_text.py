@@ -148,4 +148,6 @@ The bootstrap of `sntis` where every reward is 1:
 
 - They draw normalised terms and do not normalise again, so the interval is one of the mean
   weight. Ours normalises in every replicate.
+
+[Coming from SCOPE-RL or Open Bandit Pipeline](migration.md) says what is called what.
 """
