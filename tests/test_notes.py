@@ -7,7 +7,7 @@ import counterfolio as cf
 import numpy as np
 import polars as pl
 import pytest
-from sklearn.linear_model import Ridge
+from sklearn.linear_model import LogisticRegression, Ridge
 
 DOCS = Path(__file__).parents[1] / "docs" / "errors.md"
 
@@ -134,6 +134,49 @@ CASES = {
 }
 
 
+def logged(rows=300, states=60, **columns):
+    """Many states, of which most have not seen both actions in every fold."""
+    rng = np.random.default_rng(6)
+    frame = {"s": rng.integers(states, size=rows), "action": rng.integers(2, size=rows)}
+    frame |= {"reward": rng.normal(size=rows), "episode": np.arange(rows) // 5} | columns
+    return cf.LoggedData.from_frame(frame, state="s", episode_id="episode", propensity=None)
+
+
+def folded() -> cf.models.Propensities:
+    return cf.models.PropensityModel(features="one_hot").fit(logged(), cross_fit=5)
+
+
+def wild() -> cf.models.MarginalRatios:
+    log = logged().with_propensity(np.full(300, 0.1))
+    policies = {"new": np.tile([0.5, 0.5], (300, 1))}
+    return cf.models.LinearRatio("one_hot").fit(log, policies, of="state")
+
+
+def tiny() -> cf.models.Propensities:
+    action = np.repeat([0, 1], 150)
+    separated = np.where(action, 1.0, -1.0) * np.linspace(1, 2, 300)
+    separated[7] = 8.0
+    log = logged(s=separated, action=action)
+    return cf.models.PropensityModel(LogisticRegression()).fit(log)
+
+
+def warned() -> cf.models.Propensities:
+    return cf.models.PropensityModel(LogisticRegression(max_iter=1)).fit(logged())
+
+
+MODEL_CASES = {
+    "with a propensity below 1e-06": tiny,
+    "the model warned": warned,
+    "an action that the other folds do not have in that state": folded,
+    "that cannot be right": wild,
+}
+
+
+@pytest.mark.parametrize("note", MODEL_CASES)
+def test_a_note_of_a_model_is_given(note):
+    assert any(note in said for said in MODEL_CASES[note]().notes)
+
+
 @pytest.mark.parametrize("note", CASES)
 def test_a_note_is_given(note):
     assert any(note in (said or "") for said in notes(CASES[note]()).values())
@@ -154,15 +197,16 @@ def test_a_note_on_differences_is_given():
     assert said == "the interval is a normal one, not hcope: that bounds no difference"
 
 
-def test_every_documented_note_has_a_case():
-    table = DOCS.read_text("utf-8").split("| note | value |")[1].split("\n\n")[0]
+@pytest.mark.parametrize(("table", "cases", "least"), [(1, CASES, 10), (2, MODEL_CASES, 4)])
+def test_every_documented_note_has_a_case(table, cases, least):
+    table = DOCS.read_text("utf-8").split("| note | value |")[table].split("\n\n")[0]
     documented = [line.split("|")[1].strip() for line in table.splitlines()[2:]]
-    assert len(documented) >= 10
+    assert len(documented) >= least
     for text in documented:
         if "difference" in text:  # of a comparison, which has a test of its own
             continue
         words = [re.sub(r"\(.*?\)", "", part).strip() for part in re.split(r"\.\.|,", text)]
-        assert any(w and (w in case or case in text) for w in words for case in CASES), text
+        assert any(w and (w in case or case in text) for w in words for case in cases), text
 
 
 @pytest.mark.parametrize("rows", [50, 1000, 30_000])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+import counterfolio as cf
 import numpy as np
 import pytest
 import selection_oracle
@@ -291,3 +292,49 @@ def test_the_words_say_what_the_numbers_say():
     single = evaluation.portfolio(1, "tis").predictive_sharpe_ratio
     assert all(math.isnan(x) for x in (single.low, single.median, single.high))
     assert 0 < single.p_better < 1
+
+
+# What replicates take as given.
+
+
+def with_model(estimator: str, **options: object) -> cf.Evaluation:
+    """Four policies with given q and v, by one estimator."""
+    rng = np.random.default_rng(4)
+    action = rng.integers(0, 2, 200)
+    reward = rng.normal(size=200) + action
+    log = cf.LoggedData.from_frame(
+        {"action": action, "reward": reward, "propensity": np.full(200, 0.5)}
+    )
+    policies = {
+        f"p{i}": cf.PolicyColumns(prob=rng.uniform(0.3, 0.7, 200), q=action, v=rng.random(200) + i)
+        for i in range(4)
+    }
+    return cf.evaluate(log, policies, [estimator], seed=1, **options)
+
+
+GIVEN = "Q is taken as given: neither standard errors nor replicates fit it again"
+
+
+@pytest.mark.parametrize("n_resamples", [None, 200])
+@pytest.mark.parametrize(
+    ("estimator", "said"),
+    [
+        ("dm", f"{GIVEN}, and no figure here has its error in it."),
+        ("dr", f"{GIVEN}; what was logged corrects its error."),
+        ("sndr", f"{GIVEN}; what was logged corrects its error."),
+        ("sntis", None),
+    ],
+)
+def test_a_q_that_is_not_fitted_again_is_told(estimator, said, n_resamples, tmp_path):
+    evaluation = with_model(estimator, n_resamples=n_resamples)
+    portfolio = evaluation.portfolio(2)
+    texts = [portfolio.reason, " ".join(repr(portfolio).split()), portfolio._repr_html_()]
+    if n_resamples:
+        predicted = portfolio.predictive_sharpe_ratio
+        assert predicted.taken_as_given == said
+        texts += [predicted.sentence(), " ".join(repr(predicted).split())]
+    evaluation.to_html(tmp_path / "report.html")
+    texts.append((tmp_path / "report.html").read_text("utf-8"))
+    for text in texts:
+        assert (GIVEN in text) == (said is not None), text
+        assert said is None or text.count(said) == 1, text

@@ -7,6 +7,7 @@ import pickle
 import counterfolio as cf
 import numpy as np
 import pytest
+from counterfolio.models.behavior import Frequencies
 from mdp import random_mdp, random_policy, simulate
 from model_logs import BEHAVIOR, MDP, TARGET, sampled, take
 
@@ -124,6 +125,27 @@ def test_frequencies_of_a_table_come_from_all_rows():
     assert cf.evaluate(log, same).values()["b"] == pytest.approx(
         cf.evaluate(log, same).behavior_value, rel=1e-12
     )
+
+
+def test_a_table_of_propensities_is_fitted_once(monkeypatch):
+    log, columns = log_of()
+    fits, probs = [], Frequencies.probs
+
+    def counted(self, train, test, seed):
+        fits.append(len(train))
+        return probs(self, train, test, seed)
+
+    monkeypatch.setattr(Frequencies, "probs", counted)
+    prepared = cf.prepare(log, {"new": dense(columns)}, ["tis"], cross_fit=3, n_repeats=2)
+    assert fits == [log.n_rows]
+    assert prepared.table["n_repeats"].to_list() == [1]
+    model = cf.models.PropensityModel(features="linear")
+    prepared = cf.prepare(
+        log, {"new": dense(columns)}, ["tis"], cross_fit=3, propensity_model=model
+    )
+    assert prepared.table["cross_fit"].to_list() == [3]
+    with pytest.raises(cf.InvalidArgumentError, match="cross_fit must be None or a whole number"):
+        cf.prepare(log, {"new": dense(columns)}, ["tis"], cross_fit=1)
 
 
 # The same again.

@@ -78,6 +78,17 @@ def frequencies(state, action, fold, k=3):
     return out
 
 
+def sparse_log(rows=3_000, states=200, actions=10, seed=0, **roles):
+    """A log of many states and actions, 1.5 rows to a pair of them, and its columns."""
+    rng = np.random.default_rng(seed)
+    state = rng.integers(states, size=rows)
+    probs = rng.dirichlet(np.full(actions, 0.5), size=states)
+    action = draw(rng, probs[state])
+    columns = {"state": state, "action": action, "reward": rng.normal(size=rows) + (action == 3)}
+    how = {"state": "state", "propensity": None, **roles}
+    return cf.LoggedData.from_frame(columns, **how), columns, probs
+
+
 # What they recover.
 
 
@@ -95,7 +106,7 @@ def test_a_table_recovers_the_true_propensities():
 
 def test_a_table_holds_the_frequencies_of_the_other_folds():
     log, columns = table_log(n=40)
-    found = PropensityModel(features="one_hot").fit(log, seed=7)
+    found = PropensityModel(features="one_hot").fit(log, cross_fit=5, seed=7)
     wanted = frequencies(columns["state"], columns["action"], folds_of(log, seed=7))
     np.testing.assert_allclose(found.action_probs, wanted, rtol=1e-12)
 
@@ -176,6 +187,25 @@ def test_a_classifier_without_names_for_its_classes():
     assert np.isclose(found.propensity[0], share)
 
 
+@pytest.mark.parametrize("model", [PropensityModel(), PropensityModel(features="one_hot")])
+def test_by_default_a_table_has_no_folds(model):
+    log, _ = table_log(n=300)
+    found, none = model.fit(log, n_repeats=3), model.fit(log, cross_fit=None)
+    assert found.model == "frequencies by state"
+    assert (found.cross_fit, found.n_repeats, found.guessed) == (None, 1, 0)
+    assert (found.propensity == none.propensity).all()
+    assert model.fit(log, cross_fit=4).cross_fit == 4
+    few, _ = table_log(n=3)  # fewer episodes than the folds that other models have
+    assert PropensityModel(features="one_hot").fit(few).cross_fit is None
+
+
+def test_by_default_other_models_have_five():
+    log = logit_log(logit(300)[0])
+    found, five = PropensityModel().fit(log), PropensityModel().fit(log, cross_fit=5)
+    assert found.cross_fit == 5
+    assert (found.propensity == five.propensity).all()
+
+
 # Estimates with them.
 
 
@@ -220,7 +250,7 @@ def test_no_row_rates_itself(model):
     log = logit_log(frame)
     own = folds_of(log) == 2
     other = {**frame, "action": np.where(own, (frame["action"] + 1) % 3, frame["action"])}
-    before, after = (model.fit(x).action_probs for x in (log, logit_log(other)))
+    before, after = (model.fit(x, cross_fit=5).action_probs for x in (log, logit_log(other)))
     assert (before[own] == after[own]).all()
     assert (before[~own] != after[~own]).any(axis=1).all()
 

@@ -10,13 +10,22 @@ import polars as pl
 import pytest
 from counterfolio.models import PropensityModel
 from counterfolio.models.propensity_calibration import of_densities, of_probabilities
+from counterfolio.models.propensity_words import doubts, is_calibrated, sentences
 from made_logs import draw, softmax
 from scipy import stats
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import brier_score_loss, log_loss
 from sklearn.naive_bayes import GaussianNB
 from sklearn.tree import DecisionTreeClassifier
-from test_propensity import gaussian, gaussian_log, logit, logit_log, table_log
+from test_propensity import (
+    folds_of,
+    gaussian,
+    gaussian_log,
+    logit,
+    logit_log,
+    sparse_log,
+    table_log,
+)
 
 LABELS = ["0", "1", "2"]
 
@@ -198,6 +207,77 @@ def test_propensities_that_are_too_small_are_unbalanced_in_the_constant():
     assert found.imbalance["action"] == "1"
 
 
+def test_a_table_is_not_praised_for_agreeing_with_its_own_rows():
+    log, _, _ = sparse_log()
+    for frame in (log, table_log(2000)[0]):
+        found = PropensityModel(features="one_hot").fit(frame)
+        text = " ".join(repr(found).split())
+        assert "Calibration says nothing here: frequencies agree with the rows that they" in text
+        assert "on its own rows, which says nothing" in text
+        assert "alibrated:" not in text
+        assert is_calibrated(found.summary())
+    folds = " ".join(repr(PropensityModel().fit(table_log(2000)[0], cross_fit=5)).split())
+    assert "Well calibrated: " in folds
+    assert "by chance if right" in folds
+
+
+@pytest.mark.parametrize("n_repeats", [1, 3])
+def test_folds_without_what_the_log_has_are_told(n_repeats):
+    log, columns, _ = sparse_log()
+    state, action, n = columns["state"], columns["action"], log.n_rows
+    counted = np.zeros(n)
+    for repeat in range(n_repeats):
+        fold = folds_of(log, 5, 0, repeat)
+        for i in range(n):
+            counted[i] += not (
+                (fold != fold[i]) & (state == state[i]) & (action == action[i])
+            ).any()
+    alone = np.flatnonzero(counted > n_repeats / 2)
+    assert len(alone) > 100
+    found = PropensityModel(features="one_hot").fit(log, cross_fit=5, n_repeats=n_repeats)
+    assert found.guessed == found.summary()["guessed"] == len(alone)
+    (note,) = found.notes
+    assert note.startswith(
+        f"{len(alone)} rows with an action that the other folds do not have in that state, first "
+        f"row {alone[0]} ("
+    )
+    assert note.endswith("take no folds (cross_fit=None), or merge rare states or actions")
+    said = " ".join(repr(found).split())
+    assert "Not balanced: " in said
+    assert "The folds do not have all that the log has: take no folds (cross_fit=None)" in said
+    assert "The model misses" not in said
+    assert any("take no folds (cross_fit=None)" in doubt for doubt in doubts(found.summary()))
+    # And the cure is one.
+    cured = PropensityModel(features="one_hot").fit(log)
+    assert (cured.notes, cured.guessed) == ([], 0)
+    assert cured.calibration.balance_score < found.calibration.balance_score / 2
+
+
+def test_a_table_says_where_an_action_was_never_taken():
+    """Weighted by its own frequencies its rows look like all rows of the states that have it."""
+    rng = np.random.default_rng(0)
+    state = rng.integers(4, size=8000)
+    action = np.where(state == 3, 0, rng.integers(2, size=8000))
+    log = cf.LoggedData.from_frame(
+        {"state": state, "action": action, "reward": rng.random(8000)},
+        state="state",
+        propensity=None,
+    )
+    found = PropensityModel().fit(log)
+    off = (state[state < 3].mean() - state.mean()) / state.std()
+    assert found.calibration.imbalance["difference"] == pytest.approx(off, abs=0.002)
+    assert (found.calibration.imbalance["action"], found.notes) == ("1", [])
+    text = " ".join(repr(found).split())
+    assert "It was never taken in some states of the other rows: what it does there" in text
+
+
+def test_a_summary_of_before_is_still_read():
+    log, _, _ = sparse_log()
+    kept = PropensityModel(features="one_hot").fit(log, cross_fit=5).summary()
+    del kept["guessed"]
+    assert "The model misses what the behavior policy looked at." in " ".join(sentences(kept))
+
+
 def test_thin_overlap_is_called_so():
     frame, _ = logit(4000, spread=6)
     text = " ".join(repr(PropensityModel(features="linear").fit(logit_log(frame))).split())
@@ -251,7 +331,7 @@ def test_an_action_that_only_its_own_fold_has():
             match=r'column "action": propensity 0 for 1 of 200 rows, of action "3", first at row '
             r"50: no episode outside its fold has that action; merge rare actions, ask for more",
         ):
-            model.fit(logit_log(frame))
+            model.fit(logit_log(frame), cross_fit=5)
 
 
 def test_an_action_that_the_model_rules_out():
@@ -311,6 +391,10 @@ class Odd:
             "which continuous actions have none of",
         ),
         (lambda: PropensityModel().fit(table_log(9)[0], cross_fit=10), "cross_fit must be None or"),
+        (
+            lambda: PropensityModel().fit(table_log(9)[0], cross_fit="five"),
+            "unknown cross_fit 'fiv",
+        ),
         (lambda: PropensityModel().fit(table_log(9)[0], n_repeats=0), "n_repeats must be a whole"),
         (lambda: PropensityModel().fit(table_log(9)[0], seed=-1), "seed must be a whole number"),
         (

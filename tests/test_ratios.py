@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 from counterfolio.models import LinearQ, LinearRatio
 from counterfolio.models.folds import deal
+from counterfolio.models.ratios import _implausible
+from counterfolio.models.transitions import Transitions
 from counterfolio.policies import Gaussian
 from mdp import dyadic_mdp, random_policy
 from model_logs import (
@@ -326,3 +328,72 @@ def test_a_policy_that_never_takes_an_action_has_no_mass_there():
     assert zero.any()
     assert (fit.state_action[0][zero] == 0).all()
     assert "<table" in fit._repr_html_()
+
+
+# What cannot be right.
+
+
+def chain(n=200, states=40, actions=6, steps=10, seed=0):
+    """Columns of a log of a few rows to a state and action, its end marked, and two policies."""
+    rng = np.random.default_rng(seed)
+    move = rng.dirichlet(np.full(states, 0.2), size=(states, actions))
+    behavior, target = rng.dirichlet(np.full(actions, 0.5), size=(2, states))
+    rows = []
+    for episode in range(n):
+        state, length = rng.integers(states), rng.integers(steps // 2, steps + 1)
+        for step in range(length):
+            action = rng.choice(actions, p=behavior[state])
+            rows.append((episode, state, action, rng.normal(), step == length - 1))
+            state = rng.choice(states, p=move[state, action])
+    names = ("episode_id", "state", "action", "reward", "terminated")
+    columns = dict(zip(names, map(np.array, zip(*rows, strict=True)), strict=True))
+    columns["propensity"] = behavior[columns["state"], columns["action"]]
+    return columns, target
+
+
+@pytest.mark.parametrize("gamma", GAMMAS)
+def test_masses_that_cannot_be_are_told(gamma):
+    """Of states, by propensities of a table whose folds lack what the log has."""
+    columns, target = chain()
+    bare = take(columns, terminated="terminated", propensity=None)
+    table = cf.models.PropensityModel(features="one_hot")
+    log = bare.with_propensity(table.fit(bare, cross_fit=5))
+    policies = of_states(target, columns)
+    fit = LinearRatio("one_hot", step=True).fit(log, policies, gamma=gamma, of=BOTH, cross_fit=5)
+    longest = sum(gamma**t for t in range(10))
+    mass = dict(fit.table.select("ratio", "mass").rows())
+    assert mass["state"] > 1.25 * longest
+    (note,) = (note for note in fit.notes if "cannot be right" in note)
+    assert note == (
+        'ratios of state that cannot be right: 1 of 1 policy, "pi" with a length of '
+        f"{mass['state']:.3g}, where episodes have 1 to {longest:.3g}; take propensities without "
+        "folds, other features, or estimators without these ratios"
+    )
+    assert "cannot be right" in " ".join(repr(fit).split())
+    sound = take(columns, terminated="terminated")
+    fit = LinearRatio("one_hot", step=False).fit(sound, policies, gamma=gamma, of=BOTH)
+    assert (fit.table["mass"] < 1.25 * longest).all()
+    assert not any("cannot be right" in note for note in fit.notes)
+
+
+@pytest.mark.parametrize(("mass", "told"), [(0.79, True), (0.81, False), (5, False), (5.2, True)])
+def test_an_episode_has_a_first_step_and_an_end(mass, told):
+    """Four steps at most, and a quarter of leeway at either end."""
+    log, _, _ = sampled(50)
+    t = Transitions.of(log, 1.0)
+    row = {"policy": "pi", "ratio": "state_action", "mass": mass}
+    notes = _implausible(t, [row, row | {"policy": "other", "mass": 2.0}])
+    assert len(notes) == told
+    if told:
+        assert notes[0].startswith(
+            "ratios of state and action that cannot be right: 1 of 2 policies, "
+            f'"pi" with a length of {mass:g}, where episodes have 1 to 4; take other features'
+        )
+
+
+def test_without_an_end_an_episode_may_be_as_long_as_the_discount_lets_it():
+    log, _, _ = sampled(50)
+    t = Transitions.of(log, 0.9, "continue")
+    row = {"policy": "pi", "ratio": "state_action", "mass": 12.4}
+    assert _implausible(t, [row]) == []
+    assert "episodes have 1 to 10;" in _implausible(t, [row | {"mass": 12.6}])[0]

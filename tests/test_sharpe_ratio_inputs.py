@@ -141,12 +141,12 @@ def test_refused_by_both(arguments, options, message):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"k": 0}, "k must lie between 1 and 3, the number of policies, got 0"),
-        ({"k": 4}, "k must lie between 1 and 3, the number of policies, got 4"),
-        ({"k": -1}, "k must lie between 1 and 3, the number of policies, got -1"),
-        ({"k": 2.0}, "k must be an integer, got 2.0"),
-        ({"k": True}, "k must be an integer, got True"),
-        ({"k": "2"}, 'k must be an integer, got "2"'),
+        ({"k": 0}, "k must be a whole number from 1 to 3, the number of policies, not 0"),
+        ({"k": 4}, "k must be a whole number from 1 to 3, the number of policies, not 4"),
+        ({"k": -1}, "k must be a whole number from 1 to 3, the number of policies, not -1"),
+        ({"k": 2.0}, "k must be a whole number from 1 to 3, the number of policies, not 2.0"),
+        ({"k": True}, "k must be a whole number from 1 to 3, the number of policies, not True"),
+        ({"k": "2"}, "k must be a whole number from 1 to 3, the number of policies, not '2'"),
         ({"clip": NAN}, "clip must be a number of 0 or more, got NaN"),
         ({"clip": -1}, "clip must be a number of 0 or more, got -1.0"),
         ({"clip": True}, "clip must be a number, got True"),

@@ -40,7 +40,7 @@ ORDER = [
     {"intervals", "selection", "display", "verdict", "ranking"},
     {"bandwidth"},
     {"task"},
-    {"contrasts", "resampling"},
+    {"contrasts", "resampling", "prediction"},
     {"portfolio", "delta"},
     {"diagnostics"},
     {"plots"},

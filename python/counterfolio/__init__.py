@@ -24,7 +24,8 @@ from counterfolio.exceptions import (
 from counterfolio.loading import read_parquet
 from counterfolio.log import LoggedData
 from counterfolio.policies import Policy, PolicyColumns
-from counterfolio.portfolio import Portfolio, PredictiveSharpeRatio
+from counterfolio.portfolio import Portfolio
+from counterfolio.prediction import PredictiveSharpeRatio
 from counterfolio.preparation import Prepared, prepare
 from counterfolio.resampling import resample_weights
 from counterfolio.return_statistics import return_statistic

@@ -23,6 +23,20 @@ def is_whole(value: object) -> TypeGuard[int]:
     return isinstance(value, int | np.integer) and not isinstance(value, bool)
 
 
+def check_k(k: object, n_policies: int) -> int:
+    """Take the size of a shortlist.
+
+    Raises
+    ------
+    InvalidArgumentError
+        If it is no whole number from 1 to the number of policies.
+    """
+    if not is_whole(k) or not 1 <= k <= n_policies:
+        text = f"k must be a whole number from 1 to {n_policies}, the number of policies, not {k!r}"
+        raise InvalidArgumentError(text)
+    return int(k)
+
+
 def one_of(what: str, value: object, known: Collection[str]) -> str:
     """Take one of some names.
 

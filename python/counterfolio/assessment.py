@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 
 from counterfolio import _core
-from counterfolio.arguments import is_number, is_whole
+from counterfolio.arguments import check_k, is_number
 from counterfolio.exceptions import InvalidArgumentError
 from counterfolio.policies import BEHAVIOR
 from counterfolio.ranking import replicated, scores_of
@@ -147,10 +147,7 @@ def assess(
     check_ranking(ddof, ties)
     safety_threshold, relative_safety = check_safety(safety_threshold, relative_safety)
     policies = evaluation.policies
-    k = min(3, len(policies)) if k is None else k
-    if not is_whole(k) or not 1 <= k <= len(policies):
-        text = f"k must be a whole number from 1 to {len(policies)}, not {k!r}"
-        raise InvalidArgumentError(text)
+    k = check_k(min(3, len(policies)) if k is None else k, len(policies))
     values, squared_errors = check_truth(policies, truth, statistic_of(evaluation))
     if behavior_value is None:
         behavior_value = true_behavior(evaluation, truth)
@@ -196,7 +193,7 @@ def assess(
         for i, value, (low, median, high) in zip(wanted, own, spread, strict=True):
             name, at = metrics[i]
             rows.append((label, at, name, float(value), median, low, high))
-    return Assessment(pl.DataFrame(rows, schema=SCHEMA, orient="row"), int(k))
+    return Assessment(pl.DataFrame(rows, schema=SCHEMA, orient="row"), k)
 
 
 def _check_evaluation(evaluation: object) -> None:

@@ -78,7 +78,9 @@ def _fitted(models: list[dict[str, Any]]) -> str:
         if m["cross_fit"]
         else "on all rows"
     )
-    return f", fitted by {m['model']} (features: {m['features']}; {folds}),"
+    # Unknown to files of before.
+    weighted = f"; rows weighted by {m['weighting']}" if m.get("weighting") else ""
+    return f", fitted by {m['model']} (features: {m['features']}{weighted}; {folds}),"
 
 
 def _independent(cluster: str | None) -> str:

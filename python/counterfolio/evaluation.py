@@ -19,7 +19,8 @@ from counterfolio.exceptions import InvalidArgumentError
 from counterfolio.files import check_folder, check_path, write_text
 from counterfolio.intervals import FEWEST_UNITS, units_of
 from counterfolio.policies import BEHAVIOR
-from counterfolio.portfolio import Portfolio, Replicates, portfolio
+from counterfolio.portfolio import Portfolio, portfolio
+from counterfolio.prediction import Replicates
 from counterfolio.ranking import places_of, ranking
 from counterfolio.sources import take
 from counterfolio.summary import verdict_of

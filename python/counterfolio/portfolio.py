@@ -10,18 +10,17 @@ import numpy as np
 import polars as pl
 
 from counterfolio import _core
-from counterfolio.arguments import is_whole
+from counterfolio.arguments import check_k
 from counterfolio.contrasts import is_rounding
 from counterfolio.exceptions import InvalidArgumentError
+from counterfolio.prediction import PredictiveSharpeRatio, predict, taken_as_given
 from counterfolio.ranking import scores_of
 from counterfolio.sources import take
 from counterfolio.text import (
     Column,
     aligned,
-    chance,
     html_table,
     number,
-    percent,
     plural,
     quoted,
     text_table,
@@ -31,89 +30,12 @@ from counterfolio.text import (
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from counterfolio.prediction import Replicates
+
 #: Standard errors from which a difference is more than chance.
 TELLING = 1.96
 #: Columns of `Evaluation.estimates` that a shortlist shows.
 SHOWN = ("value", "standard_error", "ci_low", "ci_high", "verdict", "note")
-
-
-@dataclass(frozen=True, repr=False)
-class PredictiveSharpeRatio:
-    """What SharpeRatio@k of a shortlist will turn out to be, predicted without true values.
-
-    Replicates of the estimates spread by the log's noise beside the spread of the true values, and
-    so overstate what is at stake. Here true values are drawn given the estimates: each is drawn
-    towards the mean of all policies as far as the noise asks for (an empirical Bayes rule). The
-    shortlist is never ranked again within a draw.
-
-    Attributes
-    ----------
-    median, low, high : float
-        Of SharpeRatio@k over the draws; low and high are its 5 % and 95 % quantiles. NaN for k = 1.
-    p_better : float
-        Probability that the best of the shortlist is better than the behavior policy.
-    expected_gain : float
-        Expectation of its gain over the behavior policy, 0 where there is none.
-    p_best : dict of str to float
-        For each policy on the shortlist the probability that it is the best of all ranked.
-    signal : float or None
-        Which part of the spread of the estimates is signal; None for fewer than four policies,
-        whose draws are the replicates as they are.
-    n_draws, n_resamples : int
-        Replicates in which every estimate is defined, and all of them.
-
-    Notes
-    -----
-    There is no mean: the ratio's can be infinite. Where noise exceeds the spread of the true values
-    and policies are few, `signal` and `expected_gain` are too high; where true values have heavy
-    tails, [low, high] is too short (docs/uncertainty.md).
-    """
-
-    median: float
-    low: float
-    high: float
-    p_better: float
-    expected_gain: float
-    p_best: dict[str, float]
-    signal: float | None
-    n_draws: int
-    n_resamples: int
-
-    def sentence(self) -> str:
-        """Say it in words."""
-        if math.isnan(self.median):
-            ratio = ""
-        elif math.isinf(self.low):
-            ratio = (
-                "its members are alike, so that its SharpeRatio@k is infinite where they beat the "
-                "behavior policy, and "
-            )
-        else:
-            high = "infinity" if math.isinf(self.high) else number(self.high, 3)
-            ratio = (
-                f"its SharpeRatio@k turns out between {number(self.low, 3)} and {high} in nine "
-                f"cases of ten (median {number(self.median, 3)}), and "
-            )
-        signal = (
-            "fewer than four policies are too few to tell signal from noise"
-            if self.signal is None
-            else f"{_share(self.signal)} of the spread of the estimates is signal"
-        )
-        best = "it" if len(self.p_best) == 1 else "the best of it"
-        return (
-            f"Predicted: {ratio}{best} beats the behavior policy with probability "
-            f"{chance(self.p_better, self.n_draws)}, by {number(self.expected_gain, 3)} in "
-            f"expectation ({signal}"
-            + (
-                f"; {self.n_draws:,} of {self.n_resamples:,} replicates define every estimate"
-                if self.n_draws < self.n_resamples
-                else ""
-            )
-            + ")."
-        )
-
-    def __repr__(self) -> str:
-        return wrap(self.sentence())
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -185,25 +107,6 @@ class Portfolio:
         return html_table(self._columns(), self._caption(), [self.reason])
 
 
-@dataclass(frozen=True)
-class Replicates:
-    """Of one estimator and some policies.
-
-    Attributes
-    ----------
-    values
-        (n_resamples, n_policies).
-    behavior
-        (n_resamples,).
-    seed
-        Of the draws.
-    """
-
-    values: NDArray[np.float64]
-    behavior: NDArray[np.float64]
-    seed: int
-
-
 def portfolio(
     rows: pl.DataFrame,
     behavior_value: float,
@@ -222,10 +125,7 @@ def portfolio(
         If k is outside 1..P, or one of the top k is undefined.
     """
     count = len(rows)
-    if not is_whole(k) or not 1 <= k <= count:
-        text = f"k must be a whole number from 1 to {count}, the number of policies, not {k!r}"
-        raise InvalidArgumentError(text)
-    k = int(k)
+    k = check_k(k, count)
     scores = scores_of(rows, score, alternative)
     order = _core.rank(scores.to_numpy(), "first")
     values = rows["value"].gather(order)
@@ -260,11 +160,13 @@ def portfolio(
         }
     )
     best, std = float(top["best"][k - 1]), float(top["std"][k - 1])
-    predicted = None if replicates is None else _predict(rows, replicates, order[:k])
+    predicted = None if replicates is None else predict(rows, replicates, order[:k])
     reason = _reason(table, behavior_value, std, variances, order[:k], int(values.is_nan().sum()))
     if predicted is not None:
         reason += f" {predicted.sentence()}"
-    elif replicates is not None:
+    elif given := taken_as_given(rows["estimator"][0]):
+        reason += f" {given}"
+    if predicted is None and replicates is not None:
         reason += " Nothing is predicted: no replicate says something of every estimate."
     return Portfolio(
         policies=table["policy"].to_list(),
@@ -281,36 +183,6 @@ def portfolio(
         predictive_sharpe_ratio=predicted,
         reason=reason,
         _interval=interval,
-    )
-
-
-def _predict(
-    rows: pl.DataFrame, replicates: Replicates, chosen: NDArray[np.int64]
-) -> PredictiveSharpeRatio | None:
-    """Predict from the policies with finite estimates; None where no replicate has them all."""
-    values = rows["value"].to_numpy()
-    usable = np.flatnonzero(np.isfinite(values))
-    found = _core.predict_sharpe_ratio(
-        np.ascontiguousarray(values[usable]),
-        np.ascontiguousarray(replicates.values[:, usable]).ravel(),
-        np.ascontiguousarray(replicates.behavior),
-        np.searchsorted(usable, chosen).tolist(),
-        replicates.seed,
-    )
-    if found["draws"] == 0:
-        return None
-    low, median, high = found["sharpe_ratio"]
-    best = dict(zip(usable.tolist(), found["p_best"].tolist(), strict=True))
-    return PredictiveSharpeRatio(
-        median=median,
-        low=low,
-        high=high,
-        p_better=found["p_better"],
-        expected_gain=found["expected_gain"],
-        p_best={rows["policy"][int(i)]: best[int(i)] for i in chosen},
-        signal=found["signal"],
-        n_draws=found["draws"],
-        n_resamples=len(replicates.values),
     )
 
 
@@ -371,11 +243,6 @@ def _reason(
     if undefined:
         words.append(f"{plural(undefined, 'policy')} without a defined estimate ranked last.")
     return " ".join(words)
-
-
-def _share(signal: float) -> str:
-    """Say how much is signal: never all of it."""
-    return ">99 %" if signal > 0.995 else percent(signal, 0)
 
 
 def _confidence(gain: float, error: float) -> str:

@@ -21,7 +21,7 @@ from counterfolio.models import (
     PropensityModel,
     QFunctions,
 )
-from counterfolio.models.behavior import Frequencies
+from counterfolio.models.folds import check_folds
 from counterfolio.policies import PolicyColumns, check_policies, describe
 from counterfolio.text import Column, html_table, suggest, text_table, wrap
 
@@ -220,6 +220,7 @@ def prepare(
     """Fit exactly what the named estimators need and the log and policies lack.
 
     Propensities where the log has none, q and v of policies that come without, marginal ratios.
+    Propensities too where the Q-model weighs rows by them.
     Models are cross-fitted by episode (or cluster): no row is spoken about by a model that has
     learned from it.
 
@@ -285,18 +286,22 @@ def prepare(
     named = check_policies(policies)
     how: dict[str, Any] = {"cross_fit": cross_fit, "n_repeats": n_repeats, "seed": seed}
     propensities, prepared_log = None, log
-    if "prob" in inputs and log._propensity is None:
-        propensities = _propensities(propensity_model or PropensityModel(), log, how)
+    lacking = {name: policy for name, policy in named.items() if _lacks(policy, inputs)}
+    q_model = q_model or LinearQ()
+    weighted = bool(lacking) and q_model.weighting is not None
+    if ("prob" in inputs or weighted) and log._propensity is None:
+        # Before it is known whether there will be folds: a table has none.
+        check_folds(log, cross_fit, n_repeats, seed)
+        model = propensity_model or PropensityModel()
+        propensities = model._fit(log, cross_fit, n_repeats, seed, tables=False)
         prepared_log = log.with_propensity(propensities)
     how |= {"gamma": gamma, "num_threads": num_threads}
     q_functions = ratios = None
-    lacking = {name: policy for name, policy in named.items() if _lacks(policy, inputs)}
     if lacking:
-        model = q_model or LinearQ()
-        if model.horizon == "continue" and "q" in inputs:
+        if q_model.horizon == "continue" and "q" in inputs:
             wrong = next(name for name in wanted if "q" in _inputs([name]))
             raise InvalidArgumentError(_FOR_DM_ALONE.format(wrong))
-        q_functions = model.fit(prepared_log, lacking, **how)
+        q_functions = q_model.fit(prepared_log, lacking, **how)
     kinds = [kind for kind in ("state", "state_action") if f"{kind}_ratio" in inputs]
     if kinds:
         ratios = (ratio_model or LinearRatio()).fit(prepared_log, named, of=kinds, **how)
@@ -323,15 +328,6 @@ def prepare(
         needs=wanted,
         fitted=Fitted(propensities, q_functions, ratios),
     )
-
-
-def _propensities(model: Any, log: LoggedData, how: dict[str, Any]) -> Propensities:
-    """Estimate propensities; those of a table from all rows."""
-    found: Propensities = model.fit(log, **how)
-    if found.model != Frequencies.name or how["cross_fit"] is None:
-        return found
-    # Without a row's own fold what it did is at times unheard of, and its weight enormous.
-    return model.fit(log, **(how | {"cross_fit": None, "n_repeats": 1}))  # type: ignore[no-any-return]
 
 
 def _needs(needs: Sequence[str | Estimator] | None) -> list[str]:

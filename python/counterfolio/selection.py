@@ -14,6 +14,7 @@ import numpy.typing as npt
 import polars as pl
 
 from counterfolio import _core
+from counterfolio.arguments import check_k
 from counterfolio.exceptions import InvalidArgumentError
 from counterfolio.text import suggest
 
@@ -135,7 +136,6 @@ def sharpe_ratio_at_k(
     if compat is not None:
         _check_name("compat", compat, ("scope_rl",))
     estimates, truth = _paired(estimated, true)
-    size = None if k is None else _integer(k, "k")
     ratios: FloatArray = _core.top_k(
         estimates,
         truth,
@@ -145,12 +145,7 @@ def sharpe_ratio_at_k(
         clip=_optional_number(clip, "clip"),
         scope_rl=compat is not None,
     )["sharpe_ratio"]
-    if size is None:
-        return ratios
-    if not 1 <= size <= len(ratios):
-        message = f"k must lie between 1 and {len(ratios)}, the number of policies, got {size}"
-        raise InvalidArgumentError(message)
-    return float(ratios[size - 1])
+    return ratios if k is None else float(ratios[check_k(k, len(ratios)) - 1])
 
 
 def top_k(

@@ -60,6 +60,11 @@ class Frequencies:
         out: NDArray[np.float64] = table[self.states.codes[test]]
         return out
 
+    def lacks(self, train: Rows, test: Rows) -> NDArray[np.bool_]:
+        """Say which of the rows `test` took an action that `train` does not have in their state."""
+        cells = self.states.codes * self.n_actions + self.actions
+        return ~np.isin(cells[test], cells[train])
+
 
 @dataclass(frozen=True)
 class Classified:

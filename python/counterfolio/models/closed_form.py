@@ -163,19 +163,26 @@ class ClosedForm:
     q
         Q itself.
     multiplier
-        phi^T beta, with beta = M^{-T} sum phibar(s_0): by how much a temporal difference in a row
-        moves the policy's value.
+        phi^T beta, with beta = M^{-T} sum phibar(s_0).
     unseen
         Share of each policy's probability, over rows, on actions never seen in the state; None
         where features are shared between states.
     notes
         What is to be known of the policies.
+    weights
+        (n_policies, n_rows) of rows in the equations; None where all count alike.
     """
 
     q: Read
     multiplier: Read
     unseen: list[float | None]
     notes: list[str]
+    weights: Floats | None = None
+
+    def moves(self, policy: int, rows: slice) -> Floats:
+        """By how much a temporal difference in each row moves the policy's value."""
+        found = self.multiplier.logged(policy, rows)
+        return found if self.weights is None else self.weights[policy, rows] * found
 
 
 @dataclass(frozen=True)
@@ -198,17 +205,44 @@ class How:
 
 
 def fit_q(
-    space: Space, candidates: Sequence[Candidate], how: How, report: Report | None
+    space: Space,
+    candidates: Sequence[Candidate],
+    how: How,
+    report: Report | None,
+    weights: Floats | None = None,
 ) -> ClosedForm:
-    """Fit Q of every policy by LSTD-Q, from one pass over the log."""
-    ones = np.ones(space.t.log.n_rows)
+    """Fit Q of every policy by LSTD-Q, from one pass over the log; one to a policy with weights.
+
+    Parameters
+    ----------
+    weights
+        (n_policies, n_rows) of rows in the equations. Default: all count alike.
+    """
+    if weights is None:
+        return _fit_q(space, candidates, how, report, np.ones(space.t.log.n_rows))
+    each = [_fit_q(space, [c], how, None, w) for c, w in zip(candidates, weights, strict=True)]
+    q, multiplier = (
+        Read(space, np.concatenate([getattr(own, name).by for own in each]))
+        for name in ("q", "multiplier")
+    )
+    unseen = [share for own in each for share in own.unseen]
+    return ClosedForm(q, multiplier, unseen, [note for own in each for note in own.notes], weights)
+
+
+def _fit_q(
+    space: Space,
+    candidates: Sequence[Candidate],
+    how: How,
+    report: Report | None,
+    weight: Floats,
+) -> ClosedForm:
     if space.codes is not None:
-        tables = _Tables(space, candidates, ones, how)
+        tables = _Tables(space, candidates, weight, how)
         q, multiplier = tables.each(lambda s: s.q()), tables.each(lambda s: s.ratio())
         return ClosedForm(
             Read(space, q), Read(space, multiplier), list(tables.unseen), tables.notes()
         )
-    sums = accumulate(space.source(candidates), ones, how.threads, report)
+    sums = accumulate(space.source(candidates), weight, how.threads, report)
     theta, beta = _coefficients(space, sums, len(candidates), how.ridge)
     return ClosedForm(Read(space, theta), Read(space, beta), [None] * len(candidates), [])
 
@@ -268,7 +302,9 @@ class _Tables:
             [own.solver(policy, space.t.gamma, how.ridge, how.unseen) for own in folds]
             for policy in tables
         ]
-        never = counts.n.sum(axis=0).reshape(tables[0].shape) == 0
+        # Whatever the rows weigh.
+        cells = (space.codes.codes * space.n_actions + space.t.action)[space.t.used]
+        never = (np.bincount(cells, minlength=tables[0].size) == 0).reshape(tables[0].shape)
         rows = np.bincount(space.codes.codes, minlength=len(never))
         shares = (rows[:, None] * tables * never).sum(axis=(1, 2)) / rows.sum()
         #: Share of each policy's probability, over rows, on actions never seen in the state.
@@ -303,11 +339,13 @@ class _Tables:
         return notes
 
 
-def covariance(space: Space, candidate: Candidate, how: How, differences: Floats) -> Floats:
-    """Sandwich M^{-1} (sum_i u_i u_i^T) M^{-T} around the episodes' sums u_i = sum phi delta."""
+def covariance(
+    space: Space, candidate: Candidate, how: How, differences: Floats, weight: Floats
+) -> Floats:
+    """Sandwich M^{-1} (sum_i u_i u_i^T) M^{-T} around the episodes' sums u_i = sum w phi delta."""
     t, n = space.t, space.n_actions
     assert space.basis is not None
-    sums = accumulate(space.source([candidate]), np.ones(t.log.n_rows), how.threads)
+    sums = accumulate(space.source([candidate]), weight, how.threads)
     matrix = sums.without(0).matrix(0, how.ridge)
     d, k = len(matrix), space.basis.width
     inner, carried = np.zeros(d * d), np.zeros((1, d))
@@ -319,7 +357,7 @@ def covariance(space: Space, candidate: Candidate, how: How, differences: Floats
             codes = t.action[rows]
             phi[np.arange(len(phi)), codes] = space.basis.x(rows)
             phi = phi.reshape(len(phi), d)
-        scores = phi * differences[rows][:, None]
+        scores = phi * (weight * differences)[rows][:, None]
         begins = np.flatnonzero(np.diff(t.episode[rows], prepend=-1))
         own = np.add.reduceat(scores, begins)
         # An episode may have begun in the block before, and may go on in the next one.

@@ -159,20 +159,23 @@ def fit(
     most_iterations: int | None,
     seed: int,
     report: Report | None,
+    weights: Floats | None = None,
 ) -> Regressions:
-    """Fit every policy on every training set."""
+    """Fit every policy on every training set; with weights on the rows that have one."""
     try:
         from sklearn.base import clone
     except ImportError as error:
         text = 'FittedQ needs scikit-learn; pip install "counterfolio[models]"'
         raise MissingExtraError(text) from error
     predict = check_regressor(t, regressor)
+    if weights is not None:
+        _check_takes_weights(regressor)
     inputs = Inputs(t, n_actions, _by_step(t), seed)
     rows = slice(0, t.log.n_rows)
     x = inputs.logged(rows)
     done, total = 0, len(candidates) * t.n_folds
     models: list[list[list[Any]]] = []
-    for candidate in candidates:
+    for p, candidate in enumerate(candidates):
         ahead = _Ahead(inputs, candidate)
         models.append([])
         for fold in range(t.n_folds):
@@ -181,7 +184,12 @@ def fit(
             def fresh() -> Any:
                 return clone(regressor)
 
-            if inputs.by_step:
+            if weights is not None:
+                # Of single decisions: one regression of the rewards.
+                train &= weights[p] > 0
+                weight = weights[p][train] / weights[p][train].mean()
+                found = [fresh().fit(x[train], t.reward[train], sample_weight=weight)]
+            elif inputs.by_step:
                 found = _backward(t, x, train, ahead, predict, fresh)
             else:
                 found = [_iterate(t, x, train, ahead, predict, fresh, most_iterations)]
@@ -190,6 +198,17 @@ def fit(
             if report is not None:
                 report(done / total)
     return Regressions(inputs, predict, models)
+
+
+def _check_takes_weights(regressor: Any) -> None:
+    from sklearn.utils.validation import has_fit_parameter
+
+    if not has_fit_parameter(regressor, "sample_weight"):
+        text = (
+            f"{type(regressor).__name__} takes no sample_weight in its fit, which weighting needs; "
+            "pass a regressor that does, or leave weighting out"
+        )
+        raise InvalidArgumentError(text)
 
 
 def _by_step(t: Transitions) -> bool:

@@ -34,6 +34,8 @@ class Propensities:
     cross_fit : int or None
     n_repeats, seed : int
         As they were used.
+    guessed : int
+        Rows of a cross-fitted table whose action the other folds do not have in that state.
     seconds : float
         How long it took.
     notes : list of str
@@ -48,6 +50,7 @@ class Propensities:
     cross_fit: int | None
     n_repeats: int
     seed: int
+    guessed: int
     seconds: float
     notes: list[str]
 
@@ -57,8 +60,9 @@ class Propensities:
         Returns
         -------
         dict
-            model, features, cross_fit, n_repeats, seed, n_rows, n_actions, notes, the figures of
-            `PropensityCalibration`, and reliability as a list of [predicted, observed, n].
+            model, features, cross_fit, n_repeats, seed, guessed, n_rows, n_actions, notes, the
+            figures of `PropensityCalibration`, and reliability as a list of [predicted, observed,
+            n].
         """
         c = self.calibration
         actions = None
@@ -70,6 +74,7 @@ class Propensities:
             "cross_fit": self.cross_fit,
             "n_repeats": self.n_repeats,
             "seed": self.seed,
+            "guessed": self.guessed,
             "n_rows": len(self.propensity),
             "n_actions": actions,
             "brier": c.brier,

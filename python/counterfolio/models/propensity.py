@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from counterfolio.arguments import one_of
 from counterfolio.exceptions import InvalidArgumentError, InvalidLogError
 from counterfolio.log import LoggedData
 from counterfolio.models.behavior import (
@@ -25,7 +26,7 @@ from counterfolio.states import States
 from counterfolio.text import cut, plural
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from numpy.typing import NDArray
 
@@ -34,6 +35,8 @@ MOST_CELLS = 1_000_000_000
 #: Propensities below this are noted; of densities, below this share of the peak.
 TINY = 1e-6
 NAME_WIDTH = 40
+#: Folds where none are asked for.
+FOLDS = 5
 
 
 @dataclass(frozen=True)
@@ -94,9 +97,14 @@ class PropensityModel:
                 raise InvalidArgumentError(text)
 
     def fit(
-        self, log: LoggedData, *, cross_fit: int | None = 5, n_repeats: int = 1, seed: int = 0
+        self,
+        log: LoggedData,
+        *,
+        cross_fit: int | Literal["auto"] | None = "auto",
+        n_repeats: int = 1,
+        seed: int = 0,
     ) -> Propensities:
-        """Estimate the propensity of every row by models that did not see its episode.
+        """Estimate the propensity of every row; but for tables, by models that did not see it.
 
         Parameters
         ----------
@@ -105,10 +113,12 @@ class PropensityModel:
         cross_fit
             Number of folds of episodes (of clusters, where the log has them); the rows of a fold
             are rated by the model of the others. None: one model for all, of all rows, which makes
-            propensities look better than they are.
+            propensities look better than they are. "auto": 5, but none for a table of frequencies:
+            those of the same rows balance exactly and lose nothing (Hirano, Imbens & Ridder 2003),
+            while without its own fold a rare action looks all but impossible.
         n_repeats
             Repeats with other folds. Of the estimates the median is taken, for discrete actions
-            divided by its sum over the actions.
+            divided by its sum over the actions. A table without folds has nothing to repeat.
         seed
             Deals the episodes into folds, by their ids where they have any; 0 to 2^64 - 1.
 
@@ -125,9 +135,18 @@ class PropensityModel:
         MissingExtraError
             If scikit-learn is needed and not installed.
         """
+        if isinstance(cross_fit, str):
+            one_of("cross_fit", cross_fit, ("auto",))
+            return self._fit(log, FOLDS, n_repeats, seed, tables=False)
+        return self._fit(log, cross_fit, n_repeats, seed, tables=True)
+
+    def _fit(
+        self, log: LoggedData, cross_fit: int | None, n_repeats: int, seed: int, *, tables: bool
+    ) -> Propensities:
+        """Fit with so many folds; `tables` says whether a table of frequencies has them too."""
         _check_log(log)
         begin = time.perf_counter()
-        n_folds = check_folds(log, cross_fit, n_repeats, seed)
+        check_folds(log, cross_fit if tables else None, n_repeats, seed)
         discrete = log.roles["action_type"] == "discrete"
         kind = log.roles["action_type"]
         if (self.regressor if discrete else self.classifier) is not None:
@@ -137,23 +156,28 @@ class PropensityModel:
         if not discrete and self.features == "one_hot":
             text = 'features="one_hot" is a table, which continuous actions have none of'
             raise InvalidArgumentError(text)
-        folds = _Folds(log, n_folds, int(n_repeats), int(seed))
-        found = (self._discrete if discrete else self._continuous)(log, folds)
-        propensity, probs, calibration, learner, features, notes = found
+
+        def deal_for(*, table: bool) -> _Folds:
+            alone = table and not tables
+            return _Folds(log, *((None, 1) if alone else (cross_fit, n_repeats)), seed)
+
+        found = (self._discrete if discrete else self._continuous)(log, deal_for)
+        folds, propensity, probs, calibration, learner, features, guessed, notes = found
         return Propensities(
             propensity=propensity,
             action_probs=probs,
             calibration=calibration,
             model=learner.name,
             features=features,
-            cross_fit=None if cross_fit is None else n_folds,
-            n_repeats=int(n_repeats),
-            seed=int(seed),
+            cross_fit=None if folds.n_folds == 1 else folds.n_folds,
+            n_repeats=folds.n_repeats,
+            seed=folds.seed,
+            guessed=guessed,
             seconds=time.perf_counter() - begin,
             notes=notes,
         )
 
-    def _discrete(self, log: LoggedData, folds: _Folds) -> tuple[Any, ...]:
+    def _discrete(self, log: LoggedData, deal_for: Callable[..., _Folds]) -> tuple[Any, ...]:
         codes, labels = log.action_codes.codes.astype(np.int64), log.action_codes.labels
         n, width = len(codes), int(codes.max()) + 1 if labels is None else len(labels)
         if n * width > MOST_CELLS:
@@ -182,11 +206,14 @@ class PropensityModel:
             if model is None:
                 model, name = default_classifier(), "multinomial logistic regression"
             learner = Classified(model, features, numbers, codes, width, name)
+        folds = deal_for(table=isinstance(learner, Frequencies))
         probs = np.empty((folds.n_repeats, n, width))
-        absent = np.zeros(n, dtype=bool)
+        absent, unseen = np.zeros(n, dtype=bool), np.zeros(n)
         for repeat, train, test, _, seed in folds:
             probs[repeat, test] = learner.probs(train, test, seed)
             absent[test] |= ~np.isin(codes[test], codes[train])
+            if isinstance(learner, Frequencies):
+                unseen[test] += learner.lacks(train, test)
         whole = _median(probs)
         if folds.n_repeats > 1:
             sums = whole.sum(axis=1, keepdims=True)
@@ -196,10 +223,13 @@ class PropensityModel:
         _refuse_zeros(log.roles["action"], propensity, codes, shown, absent)
         notes = _warnings(learner.warned, folds) if isinstance(learner, Classified) else []
         notes += _tiny(propensity < TINY, f"a propensity below {TINY:g}", propensity)
+        guesses = unseen > folds.n_repeats / 2
+        notes += _guesses(guesses, propensity)
         calibration = of_probabilities(whole, codes, shown, numbers, names)
-        return propensity, whole, calibration, learner, name_of(features), notes
+        guessed = int(guesses.sum())
+        return folds, propensity, whole, calibration, learner, name_of(features), guessed, notes
 
-    def _continuous(self, log: LoggedData, folds: _Folds) -> tuple[Any, ...]:
+    def _continuous(self, log: LoggedData, deal_for: Callable[..., _Folds]) -> tuple[Any, ...]:
         name = log.roles["action"]
         column = States([log.column(name)])
         column.check()
@@ -225,6 +255,7 @@ class PropensityModel:
         learner = Gaussian(
             model, features, numbers, actions, linear, f"normal density around {said}", name
         )
+        folds = deal_for(table=False)
         n, repeats = log.n_rows, folds.n_repeats
         density, relative = np.empty((repeats, n)), np.empty((repeats, n))
         residuals = np.empty((repeats, n, actions.shape[1]))
@@ -246,7 +277,7 @@ class PropensityModel:
         notes = _warnings(learner.warned, folds)
         notes += _tiny(share < TINY, f"a density below {TINY:g} of the peak's", share)
         calibration = of_densities(propensity, _median(residuals))
-        return propensity, None, calibration, learner, name_of(features), notes
+        return folds, propensity, None, calibration, learner, name_of(features), 0, notes
 
 
 def _check_log(log: object) -> None:
@@ -261,8 +292,9 @@ def _check_log(log: object) -> None:
 class _Folds:
     """Goes through repeats and folds: who learns, who is rated, the halves, and a seed."""
 
-    def __init__(self, log: LoggedData, n_folds: int, n_repeats: int, seed: int) -> None:
-        self.log, self.n_folds, self.n_repeats, self.seed = log, n_folds, n_repeats, seed
+    def __init__(self, log: LoggedData, cross_fit: int | None, n_repeats: int, seed: int) -> None:
+        self.log, self.n_folds = log, check_folds(log, cross_fit, n_repeats, seed)
+        self.n_repeats, self.seed = int(n_repeats), int(seed)
 
     def __iter__(self) -> Iterator[tuple[int, Any, Any, Any, int]]:
         lengths = self.log._episodes.lengths()
@@ -320,8 +352,8 @@ def _refuse_zeros(
     others = len(np.unique(codes[zero])) - 1
     more = f", and of {plural(others, 'other action')}" if others else ""
     why = (
-        "no episode outside its fold has that action; merge rare actions, ask for more folds "
-        "(cross_fit=...), or leave these episodes out"
+        "no episode outside its fold has that action; merge rare actions, ask for more folds or "
+        "none (cross_fit=...), or leave these episodes out"
         if absent[row]
         else "the model rules it out; take one that rules nothing out, as a logistic regression or "
         "trees with larger leaves, or calibrate it"
@@ -340,6 +372,17 @@ def _tiny(which: NDArray[np.bool_], what: str, values: NDArray[np.float64]) -> l
     return [
         f"{plural(int(which.sum()), 'row')} with {what}, first row {row} ({values[row]:.3g}), "
         "kept as estimated: such rows may carry all of the weight"
+    ]
+
+
+def _guesses(which: NDArray[np.bool_], values: NDArray[np.float64]) -> list[str]:
+    if not which.any():
+        return []
+    row = int(which.argmax())
+    return [
+        f"{plural(int(which.sum()), 'row')} with an action that the other folds do not have in "
+        f"that state, first row {row} ({values[row]:.3g}): a guess, and a large weight; take no "
+        "folds (cross_fit=None), or merge rare states or actions"
     ]
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from counterfolio.models.behavior import Frequencies
 from counterfolio.models.propensity_calibration import CONSTANT, RARE, TELLING, UNBALANCED
 from counterfolio.text import Column, count, cut, number, percent, plural
 
@@ -22,6 +23,8 @@ KS_BY_CHANCE = 2.0
 #: Below this share of the rows, weights of 1/b leave few of them.
 THIN = 0.1
 NAME_WIDTH = 40
+#: The cure of a table whose folds lack actions.
+_NO_FOLDS = "take no folds (cross_fit=None), or merge rare states or actions."
 
 
 def caption(summary: Mapping[str, Any]) -> str:
@@ -35,8 +38,15 @@ def caption(summary: Mapping[str, Any]) -> str:
     return f"{s['model']}{features}, {folds}{repeats}, seed {s['seed']}"
 
 
+def _is_of_its_rows(summary: Mapping[str, Any]) -> bool:
+    """Whether it is a table without folds, which agrees with its rows whatever the truth is."""
+    return bool(summary["model"] == Frequencies.name and summary["cross_fit"] is None)
+
+
 def is_calibrated(summary: Mapping[str, Any]) -> bool:
     """Whether predictions agree with what was done, as far as chance lets one see."""
+    if _is_of_its_rows(summary):
+        return True
     if (distances := summary["kolmogorov_smirnov"]) is not None:
         limit = max(FAR_FROM_NORMAL, KS_BY_CHANCE / summary["n_rows"] ** 0.5)
         return bool(max(distances) <= limit)
@@ -83,6 +93,11 @@ def _normality(s: Mapping[str, Any]) -> str:
 
 
 def _calibration(s: Mapping[str, Any]) -> str:
+    if _is_of_its_rows(s):
+        return (
+            "Calibration says nothing here: frequencies agree with the rows that they were counted "
+            "on, whatever the behavior policy looked at."
+        )
     off = number(s["expected_calibration_error"], 2)
     chance = number(s["calibration_error_by_chance"], 2)
     if is_calibrated(s):
@@ -92,8 +107,13 @@ def _calibration(s: Mapping[str, Any]) -> str:
         )
     return (
         f"Not calibrated: predicted probabilities are off by {off} on average, where right ones "
-        f"would show {chance} by chance. Estimates with these weights are biased: take another "
-        "classifier or features, or calibrate it (sklearn.calibration.CalibratedClassifierCV)."
+        f"would show {chance} by chance. Estimates with these weights are biased: "
+        + (
+            _NO_FOLDS
+            if s.get("guessed")
+            else "take another classifier or features, or calibrate it "
+            "(sklearn.calibration.CalibratedClassifierCV)."
+        )
     )
 
 
@@ -125,6 +145,13 @@ def _balance(s: Mapping[str, Any]) -> str:
         side = "above" if worst["difference"] > 0 else "below"
         said = f"weighted by 1/b, the rows of action {action} have a {feature} {off} standard "
         said += f"deviations {side} that of all rows (standard error {error})"
+    if s.get("guessed"):  # unknown to files of before
+        return f"Not balanced: {said}. The folds do not have all that the log has: {_NO_FOLDS}"
+    if _is_of_its_rows(s):
+        return (
+            f"Not balanced: {said}. It was never taken in some states of the other rows: what it "
+            "does there the log cannot show."
+        )
     return f"Not balanced: {said}. The model misses what the behavior policy looked at."
 
 
@@ -157,7 +184,9 @@ def columns(summary: Mapping[str, Any]) -> list[Column]:
             (
                 "expected calibration error",
                 number(s["expected_calibration_error"], 2),
-                f"{number(s['calibration_error_by_chance'], 2)} by chance if right",
+                "on its own rows, which says nothing"
+                if _is_of_its_rows(s)
+                else f"{number(s['calibration_error_by_chance'], 2)} by chance if right",
             ),
             (
                 "balance score",

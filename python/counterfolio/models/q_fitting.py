@@ -16,6 +16,7 @@ from counterfolio.models.folds import check_folds
 from counterfolio.models.linear import block_slices
 from counterfolio.models.q_functions import QFunctions, differences, median
 from counterfolio.models.transitions import MOST_STEPS, Transitions, logged_actions
+from counterfolio.models.weighting import check_weighting, row_weights
 from counterfolio.policies import check_policies
 from counterfolio.progress import progress
 from counterfolio.text import plural
@@ -55,7 +56,10 @@ class Linear:
 
     def covariance(self, policy: int, differences: Floats) -> Floats:
         """Take the covariance of a policy's coefficients."""
-        return closed_form.covariance(self.space, self.candidates[policy], self.how, differences)
+        weights = self.fit.weights
+        weight = np.ones_like(differences) if weights is None else weights[policy]
+        candidate = self.candidates[policy]
+        return closed_form.covariance(self.space, candidate, self.how, differences, weight)
 
 
 @dataclass(frozen=True)
@@ -101,24 +105,28 @@ def fit_all(
     log: LoggedData,
     policies: Mapping[str, object],
     plan: Plan,
-    fit_one: Callable[[Transitions, list[Candidate], int | None, Any], Any],
+    weighting: str | None,
+    fit_one: Callable[[Transitions, list[Candidate], int | None, Any, Floats | None], Any],
 ) -> QFunctions:
     """Fit a model of Q for every policy, and evaluate it in every row.
 
     Parameters
     ----------
     fit_one
-        From transitions, candidates, the number of actions and what is told of progress.
+        From transitions, candidates, the number of actions, what is told of progress, and the
+        weights of rows, None where all count alike.
     """
     began = time.perf_counter()
     dealt = plan.deal(log)
+    check_weighting(weighting, log)
     t = dealt[0]
     candidates = take(check_policies(policies), log)
     n_actions = candidates[0].n_actions
     fits = []
     for own in dealt:
         with progress(f"fitting {name}") as report:
-            fits.append(fit_one(own, candidates, n_actions, report))
+            weights = None if weighting is None else row_weights(own, candidates)
+            fits.append(fit_one(own, candidates, n_actions, report, weights))
     found = _Rows.read(t, candidates, fits, plan)
     closed = fits[0].fit if isinstance(fits[0], Linear) else None
     features = fits[0].space.features if isinstance(fits[0], Linear) else "state and action"
@@ -133,7 +141,7 @@ def fit_all(
         },
         schema_overrides={"standard_error": pl.Float64, "unseen": pl.Float64},
     )
-    settings = plan.settings(name, features, t)
+    settings = plan.settings(name, features, t) | {"weighting": weighting}
     notes = notes_on(t, features)
     if closed is not None:
         notes += closed.notes
@@ -187,7 +195,7 @@ class _Rows:
             for p, candidate in enumerate(candidates):
                 own._take(t, rows, p, candidate, fits, plan.seed)
                 if closed is not None and moves is not None:
-                    moves[p, rows] = closed.multiplier.logged(p, rows)
+                    moves[p, rows] = closed.moves(p, rows)
         return own
 
     def _take(

@@ -35,7 +35,8 @@ class QFunctions:
         square of r + gamma v' - q); unseen (share of the policy's probability on actions never seen
         in their state; null unless the features are one-hot).
     settings : dict
-        How it was fitted: model, features, horizon, gamma, step_joins, cross_fit, n_repeats, seed.
+        How it was fitted: model, features, weighting, horizon, gamma, step_joins, cross_fit,
+        n_repeats, seed.
     seconds : float
         Time that fitting took.
     notes : list of str
@@ -83,7 +84,8 @@ class QFunctions:
         """Covariance matrix of the coefficients of a linear fit, by the sandwich.
 
         M^{-1} (sum_i u_i u_i^T) M^{-T}, u_i = sum over an episode of phi (r + gamma v' - q), with M
-        the matrix of the normal equations. Rows and columns are ordered by action, then by feature.
+        the matrix of the normal equations; both with the weights of rows, where these differ. Rows
+        and columns are ordered by action, then by feature.
 
         Raises
         ------
@@ -124,9 +126,10 @@ class QFunctions:
     def _caption(self) -> str:
         s = self.settings
         folds = "" if s["cross_fit"] is None else f", {s['cross_fit']}-fold cross-fitted"
+        weighted = "" if s["weighting"] is None else f"rows weighted by {s['weighting']}, "
         return (
             f"{s['model']} of {plural(len(self.policies), 'policy')}, features {s['features']}, "
-            f"gamma {s['gamma']:g}, horizon {s['horizon']}{folds}, {self.seconds:.2g} s"
+            f"{weighted}gamma {s['gamma']:g}, horizon {s['horizon']}{folds}, {self.seconds:.2g} s"
         )
 
     def __repr__(self) -> str:

@@ -16,10 +16,15 @@ from counterfolio.threads import check_threads
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    import numpy as np
+    from numpy.typing import NDArray
+
     from counterfolio.log import LoggedData
     from counterfolio.models.candidates import Candidate
     from counterfolio.models.q_functions import QFunctions
     from counterfolio.models.transitions import Horizon, Transitions
+
+    Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -49,6 +54,10 @@ class LinearQ:
         Of a table: "state": the probability that a policy gives to actions never seen in a state
         goes to those that were, as the log took them, and their Q is the mean of these. "zero": the
         normal equations alone, by which Q is 0 there.
+    weighting
+        "mrdr": rows count by (pi / b)^2 (1 - b), so that `dr` varies least (Farajtabar, Chow &
+        Ghavamzadeh 2018), and each policy has equations of its own. For single decisions, discrete
+        actions and logs with propensities. Default: all rows count alike.
 
     Notes
     -----
@@ -64,6 +73,7 @@ class LinearQ:
     horizon: Horizon = "logged"
     step: bool | None = None
     unseen: Literal["state", "zero"] = "state"
+    weighting: Literal["mrdr"] | None = None
 
     def fit(
         self,
@@ -99,11 +109,13 @@ class LinearQ:
         Raises
         ------
         InvalidArgumentError
-            If an argument is out of its range, or the equations are ill conditioned.
+            If an argument is out of its range, the equations are ill conditioned, or the weighting
+            is not for such a log.
         InvalidPolicyError
-            If a policy cannot say what it does with every action.
+            If a policy cannot say what it does with every action, or no row has a weight for it.
         InvalidLogError
-            If the log has no state, or a state holds what no model can read.
+            If the log has no state, a state holds what no model can read, or a weighting needs
+            propensities.
         """
         check_features(self.features)
         check_ridge(self.ridge)
@@ -112,14 +124,18 @@ class LinearQ:
         )
 
         def fit_one(
-            t: Transitions, candidates: list[Candidate], n: int | None, report: Any
+            t: Transitions,
+            candidates: list[Candidate],
+            n: int | None,
+            report: Any,
+            weights: Floats | None,
         ) -> Linear:
             space = closed_form.Space.of(t, self.features, n, seed)
-            fit = closed_form.fit_q(space, candidates, how, report)
+            fit = closed_form.fit_q(space, candidates, how, report, weights)
             return Linear(fit, space, how, candidates)
 
         plan = Plan(gamma, self.horizon, self.step, cross_fit, n_repeats, seed)
-        return fit_all("LinearQ", log, policies, plan, fit_one)
+        return fit_all("LinearQ", log, policies, plan, self.weighting, fit_one)
 
 
 @dataclass(frozen=True)
@@ -138,6 +154,9 @@ class FittedQ:
         rows, a regressor is fitted to each step, backwards from the last.
     most_iterations
         Default: as many as the longest episode has steps, or until nothing changes.
+    weighting
+        As in `LinearQ`; given to the regressor's `fit` as `sample_weight`, which it has to take, of
+        mean 1 in the rows that it learns from. Rows without a weight are left out.
 
     Notes
     -----
@@ -151,6 +170,7 @@ class FittedQ:
     horizon: Horizon = "logged"
     step: bool | None = None
     most_iterations: int | None = None
+    weighting: Literal["mrdr"] | None = None
 
     def fit(
         self,
@@ -176,12 +196,17 @@ class FittedQ:
             raise InvalidArgumentError(text)
 
         def fit_one(
-            t: Transitions, candidates: list[Candidate], n: int | None, report: Any
+            t: Transitions,
+            candidates: list[Candidate],
+            n: int | None,
+            report: Any,
+            weights: Floats | None,
         ) -> fitted.Regressions:
-            return fitted.fit(t, candidates, n, self.regressor, most, seed, report)
+            return fitted.fit(t, candidates, n, self.regressor, most, seed, report, weights)
 
         plan = Plan(gamma, self.horizon, self.step, cross_fit, n_repeats, seed)
-        return fit_all(f"FittedQ({type(self.regressor).__name__})", log, policies, plan, fit_one)
+        name = f"FittedQ({type(self.regressor).__name__})"
+        return fit_all(name, log, policies, plan, self.weighting, fit_one)
 
 
 def check_ridge(ridge: object) -> None:

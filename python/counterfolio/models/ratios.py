@@ -43,6 +43,8 @@ if TYPE_CHECKING:
 #: lie at the solution of one set of linear equations.
 METHODS = ("mwl", "dual_dice", "gen_dice", "gradient_dice", "algae_dice", "best_dice")
 OF = ("state", "state_action")
+#: By how much a mass may be beyond what an episode can have: so much is an error of the fit.
+LEEWAY = 1.25
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,6 +67,7 @@ class MarginalRatios:
     settings : dict
     seconds : float
     notes : list of str
+        What is to be known, an implausible mass above all.
     """
 
     policies: list[str]
@@ -123,7 +126,8 @@ class LinearRatio:
     equations.
 
     When it fails: where the ratio is not near to linear in the features (it may be with a table);
-    few effective rows; a candidate whose states the log does not show.
+    few effective rows; a candidate whose states the log does not show; of states, where pi / b is
+    wild, as with propensities of a cross-fitted table. A note tells masses that cannot be.
 
     Sources: Uehara, Huang & Jiang 2020 (MWL); Yang et al. 2020 (the DICE family as one Lagrangian).
     """
@@ -213,7 +217,7 @@ class LinearRatio:
                 weight = rho[p] if kind == "state" else np.ones(log.n_rows)
                 rows.append(_describe(t, c.name, kind, raw[p], weight))
         names = [c.name for c in candidates]
-        notes = notes_on(t, space.features) + notes
+        notes = notes_on(t, space.features) + notes + _implausible(t, rows)
         return MarginalRatios(
             names,
             ratios.get("state"),
@@ -253,3 +257,24 @@ def _describe(t: Transitions, policy: str, kind: str, raw: Floats, rho: Floats) 
         "clipped": float((raw < 0).mean()),
         "clipped_mass": abs(negative) / mass if mass > 0 else None,
     }
+
+
+def _implausible(t: Transitions, rows: list[dict[str, Any]]) -> list[str]:
+    """Name masses that no policy's episodes can have: each has a first step, and an end."""
+    longest = t.longest if t.horizon == "logged" else np.inf
+    most = longest if t.gamma == 1 else (1 - t.gamma**longest) / (1 - t.gamma)
+    notes = []
+    for kind in dict.fromkeys(row["ratio"] for row in rows):
+        own = {row["policy"]: row["mass"] for row in rows if row["ratio"] == kind}
+        off = {name: max(x / most, 1 / x if x else np.inf) for name, x in own.items()}
+        if not (wild := [name for name, x in off.items() if x > LEEWAY]):
+            continue
+        worst = max(wild, key=lambda name: off[name])
+        cure = "propensities without folds, " if kind == "state" else ""
+        notes.append(
+            f"ratios of {kind.replace('_', ' and ')} that cannot be right: {len(wild)} of "
+            f'{plural(len(own), "policy")}, "{worst}" with a length of {number(own[worst], 3)}, '
+            f"where episodes have 1 to {number(most, 3)}; take {cure}other features, or estimators "
+            "without these ratios"
+        )
+    return notes

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from counterfolio import plots
-from counterfolio.arguments import is_whole
+from counterfolio.arguments import check_k
 from counterfolio.assessment import check_truth, statistic_of, true_behavior
 from counterfolio.assumptions import assumptions, glossary
-from counterfolio.exceptions import InvalidArgumentError, MissingExtraError
+from counterfolio.exceptions import MissingExtraError
 from counterfolio.models import propensity_words
 from counterfolio.report import distributions, shortlists, tables
 from counterfolio.report.figures import inline_svg
@@ -48,7 +48,7 @@ def render(
     if distribution is not None:
         distributions.check_distribution(evaluation, distribution)
     n_policies = len(evaluation.policies)
-    k = _check_k(k, n_policies)
+    k = check_k(min(3, n_policies) if k is None else k, n_policies)
     judgement = None if truth is None else _judge(evaluation, truth, estimator, k)
     lists = shortlists.take(evaluation, estimator)
     predicted = shortlists.predicted(lists)
@@ -143,12 +143,3 @@ def _judge(
         "true_values": shortlists.true_values(evaluation, known, behavior, estimator),
         **shortlists.judged(evaluation, known, behavior, found, k),
     }
-
-
-def _check_k(k: object, n_policies: int) -> int:
-    if k is None:
-        return min(3, n_policies)
-    if not is_whole(k) or not 1 <= k <= n_policies:
-        text = f"k must be a whole number from 1 to {n_policies}, the number of policies, not {k!r}"
-        raise InvalidArgumentError(text)
-    return k

@@ -252,10 +252,6 @@ impl Weighting {
     }
 
     /// mu_{t-k} times the product of the last so many ratios, of one episode; w_t for t < k.
-    ///
-    /// Products over a sliding window without a division, which a ratio of 0 forbids: steps are cut into
-    /// blocks as long as the window, and each window is the end of one block and the beginning of the
-    /// next (van Herk 1992).
     fn marginal<W: Weight>(
         &self,
         tile: &Tile,
@@ -265,65 +261,103 @@ impl Weighting {
         spare: &mut Vec<W>,
     ) -> bool {
         let (k, length) = (self.n_step, rows.len());
-        let start = rows.start;
-        let beginning = k.min(length);
-        if !self.cumulative(tile, start..start + beginning, &mut out[..beginning]) {
+        let beginning = rows.start..rows.start + k.min(length);
+        if !self.cumulative(tile, beginning.clone(), &mut out[..beginning.len()]) {
             return false;
         }
         if k >= length {
             return true;
         }
-        let exact = |w: W| w.is_zero() || w.is_safe();
-        // Of each step to the end of its block.
-        let (suffix, factors) = (spare, window > 0);
-        suffix.clear();
-        if factors {
-            suffix.resize(length, W::ONE);
-            for block in (0..length).step_by(window) {
-                let mut product = W::ONE;
-                for t in (block..length.min(block.saturating_add(window))).rev() {
-                    let Some(factor) = self.factor::<W>(tile, start + t) else {
-                        return false;
-                    };
-                    product = product.product(factor);
-                    if !exact(product) {
-                        return false;
-                    }
-                    suffix[t] = product;
-                }
+        let mu = &mu[rows.start..rows.end - k];
+        if window == 0 {
+            for (out, &mu) in out[k..].iter_mut().zip(mu) {
+                *out = W::from_f64(mu);
             }
-        }
-        let mut prefix = W::ONE;
-        for t in 0..length {
-            if factors {
-                if t % window == 0 {
-                    prefix = W::ONE;
-                }
-                let Some(factor) = self.factor::<W>(tile, start + t) else {
+        } else {
+            spare.clear();
+            for row in rows {
+                let Some(factor) = self.factor::<W>(tile, row) else {
                     return false;
                 };
-                prefix = prefix.product(factor);
-                if !exact(prefix) {
-                    return false;
+                spare.push(factor);
+            }
+            if window <= MULTIPLIED {
+                for (t, (out, &mu)) in (k..).zip(out[k..].iter_mut().zip(mu)) {
+                    let ratios = &spare[t + 1 - window..=t];
+                    let (mut product, mut exact) = (W::ONE, true);
+                    for &ratio in ratios {
+                        // Two that are safe one by one may not be together.
+                        product = product.product(ratio);
+                        exact &= is_exact(product);
+                    }
+                    if !exact {
+                        return false;
+                    }
+                    *out = product.product(W::from_f64(mu));
                 }
-            }
-            if t < k {
-                continue;
-            }
-            let first = t + 1 - window;
-            let product = if !factors || first.is_multiple_of(window) {
-                prefix
-            } else {
-                suffix[first].product(prefix)
-            };
-            let ratio = W::from_f64(mu[start + t - k]);
-            out[t] = product.product(ratio);
-            if !(exact(ratio) && exact(product) && exact(out[t])) {
+            } else if !slide(spare, window, (mu, k), out) {
                 return false;
             }
         }
-        true
+        let known = |(&w, &mu): (&W, &f64)| is_exact(w) && is_exact(W::from_f64(mu));
+        out[k..].iter().zip(mu).all(known)
     }
+}
+
+/// Windows up to this length are multiplied out.
+const MULTIPLIED: usize = 4;
+
+/// Whether a number that is 0 only where a factor is lies in the range in which `W` is exact.
+#[inline(always)]
+fn is_exact<W: Weight>(w: W) -> bool {
+    w.is_zero() || w.is_safe()
+}
+
+/// Products over a sliding window without a division, which a ratio of 0 forbids: steps are cut into blocks as
+/// long as the window, and each window is the end of one block and the beginning of the next (van Herk 1992).
+fn slide<W: Weight>(
+    factors: &mut Vec<W>,
+    window: usize,
+    (mu, k): (&[f64], usize),
+    out: &mut [W],
+) -> bool {
+    let length = factors.len();
+    // Behind the factors: of each step the product to the end of its block.
+    factors.resize(2 * length, W::ONE);
+    for block in (0..length).step_by(window) {
+        let mut product = W::ONE;
+        for t in (block..length.min(block + window)).rev() {
+            product = product.product(factors[t]);
+            if !is_exact(product) {
+                return false;
+            }
+            factors[length + t] = product;
+        }
+    }
+    let mut prefix = W::ONE;
+    for t in 0..length {
+        if t % window == 0 {
+            prefix = W::ONE;
+        }
+        prefix = prefix.product(factors[t]);
+        if !is_exact(prefix) {
+            return false;
+        }
+        if t < k {
+            continue;
+        }
+        let first = t + 1 - window;
+        let product = if first.is_multiple_of(window) {
+            prefix
+        } else {
+            factors[length + first].product(prefix)
+        };
+        if !is_exact(product) {
+            return false;
+        }
+        out[t] = product.product(W::from_f64(mu[t - k]));
+    }
+    true
 }
 
 #[cfg(test)]
