@@ -19,7 +19,6 @@ from comparison_logs import (
 BASIC = ("dm", "tis", "pdis", "dr", "sntis", "snpdis", "sndr")
 MARGINAL = ("is", "dr", "snis", "sndr")
 GAMMAS = (1.0, 0.9)
-ALPHA = 0.05
 TAIL = 0.1
 #: Of the lattices: kernels of finite reach end between two points.
 BANDWIDTH = 0.155

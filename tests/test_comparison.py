@@ -45,7 +45,7 @@ def rows_of_the_golden(policy: dict, golden: dict) -> scope_rl.Rows:
 
 
 def test_the_restated_formulas_are_those_of_the_package():
-    """The golden says of each number whether SCOPE-RL 0.2.1, when it ran, returned it too."""
+    """The golden says of each number whether SCOPE-RL 0.2.1 returns it too."""
     golden = json.loads(GOLDEN.read_text("utf-8"))
     rows = {name: rows_of_the_golden(p, golden) for name, p in golden["policies"].items()}
     agreed = []
