@@ -19,9 +19,9 @@ whole: the default that drops the last one is not counted again.
 
 **Where both agree**: the basic family on episodes of one length, with their
 `disable_reward_after_done=False`; `sm_dm`, `sam_is` and `sam_snis`; kernels over one dimension,
-when an estimator's class is called by itself. The tests hold these to 1e-9,
-and the restated formulas to a record of where SCOPE-RL {theirs} returns our number and where it does
-not (`tests/goldens/fixed_length_discrete.json`).
+when an estimator's class is called by itself. The tests hold these to 1e-9, and the restated
+formulas to a record of where SCOPE-RL {theirs} returns our number and where it does not
+(`tests/goldens/fixed_length_discrete.json`).
 """
 
 SECTIONS = """
