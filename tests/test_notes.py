@@ -90,6 +90,14 @@ def distributed(prob, estimator, **columns):
     return cf.evaluate_distribution(log, policies, [estimator]).evaluation("cvar", 0.1)
 
 
+def unvisited() -> cf.Evaluation:
+    """A state's ratio of 0 wherever the log is at the second step."""
+    rows = {"id": np.arange(200) // 2, "action": np.zeros(200, int), "reward": np.arange(200.0)}
+    log = cf.LoggedData.from_frame(rows | {"propensity": np.full(200, 0.5)}, episode_id="id")
+    policy = cf.PolicyColumns(prob=np.full(200, 0.5), state_ratio=np.arange(200) % 2 == 0)
+    return cf.evaluate(log, {"new": policy}, ["sm_is", "sm_snis"])
+
+
 CASES = {
     "of logged actions are exactly at a bound": clipped,
     "a point mass at v_0": lambda: distributed(uniform(200), "cd_dm"),
@@ -98,6 +106,10 @@ CASES = {
     "it has no error of the fitted model": lambda: modelled(cf.models.FittedQ(Ridge())),
     "undefined: every importance weight is 0": lambda: evaluate(
         [0.5, 0.0] * 100, steps=2, estimators=["tis", "snpdis"]
+    ),
+    "undefined: every importance weight is 0 at step 1": unvisited,
+    "every importance weight is 0": lambda: evaluate(
+        uniform(200), estimators=["tis", "tis[switch=0.001]"]
     ),
     "every importance weight is 0: the policy": lambda: evaluate(
         np.zeros(100), estimators=["tis", "sntis"]
