@@ -320,3 +320,30 @@ def test_a_planted_error_is_found():
     scores = z_scores(without_action, n_logs=60)
     assert abs(scores["sm_is"].mean()) > 1
     assert abs(scores["sam_is"].mean()) < 3 / math.sqrt(60)
+
+
+def test_ratios_that_are_0_everywhere_are_refused_where_nothing_else_is_left():
+    log = random_log(1, 50, 1.0)
+    zero = cf.PolicyColumns(state_action_ratio=np.zeros(len(log.columns["mu"])))
+    with pytest.raises(cf.InvalidPolicyError, match="every importance weight is 0 at step 0"):
+        cf.evaluate(logged(log), {"new": zero}, ["sam_snis"])
+    rows = rows_of(cf.evaluate(logged(log), {"new": zero}, ["sam_snis", "sam_is"]))
+    assert rows["sam_is"]["value"] == 0
+    assert math.isnan(rows["sam_snis"]["value"])
+
+
+def test_right_ratios_are_not_accused():
+    """And those that are too large by a tenth are."""
+    process = mdp.random_mdp(1, horizon=5)
+    behavior, target = mdp.random_policy(1, process), mdp.random_policy(3, process)
+    accused = {1.0: 0, 1.1: 0}
+    for seed in range(40):
+        log = mdp.simulate(process, behavior, 2000, seed=seed, ids="integer")
+        log = mdp.add_policy(log, process, "new", target, 0.9)
+        log = mdp.add_ratios(log, process, "new", target, behavior, 0.9)
+        for factor in accused:
+            columns = policy("step", factor * log.columns["step_new"], "step_sa_new")
+            rows = rows_of(cf.evaluate(logged(log), {"new": columns}, ["sm_is"], gamma=0.9))
+            accused[factor] += "by more than chance" in (rows["sm_is"]["note"] or "")
+    assert accused[1.0] == 0
+    assert accused[1.1] > 20

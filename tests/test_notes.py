@@ -98,6 +98,14 @@ def unvisited() -> cf.Evaluation:
     return cf.evaluate(log, {"new": policy}, ["sm_is", "sm_snis"])
 
 
+def overvisited() -> cf.Evaluation:
+    """Ratios by step whose mean is 1.5."""
+    rows = {"id": np.arange(400) // 2, "action": np.zeros(400, int), "reward": np.arange(400.0)}
+    log = cf.LoggedData.from_frame(rows | {"propensity": np.full(400, 0.5)}, episode_id="id")
+    ratio = np.random.default_rng(1).uniform(1, 2, 400)
+    return cf.evaluate(log, {"new": cf.PolicyColumns(state_action_ratio=ratio)}, ["sam_is"])
+
+
 CASES = {
     "of logged actions are exactly at a bound": clipped,
     "a point mass at v_0": lambda: distributed(uniform(200), "cd_dm"),
@@ -108,6 +116,7 @@ CASES = {
         [0.5, 0.0] * 100, steps=2, estimators=["tis", "snpdis"]
     ),
     "undefined: every importance weight is 0 at step 1": unvisited,
+    "where ratios by step have 1": overvisited,
     "every importance weight is 0": lambda: evaluate(
         uniform(200), estimators=["tis", "tis[switch=0.001]"]
     ),

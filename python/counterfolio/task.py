@@ -72,8 +72,8 @@ class Task:
 
     @property
     def weighted(self) -> list[str]:
-        """Labels of the estimators that weigh by probabilities of logged actions."""
-        return [estimator.label for estimator in self.estimators if "prob" in estimator.needs]
+        """Labels of the estimators that have weights."""
+        return [e.label for e in self.estimators if e.row["ratio"] != "none"]
 
     @property
     def conditions_on(self) -> str | None:

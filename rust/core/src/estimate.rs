@@ -72,6 +72,8 @@ pub struct Values {
     pub means: Means<Extended>,
     /// What the weights are.
     weighting: Weighting,
+    /// sum gamma^t, where marginal ratios should have mean 1 at every step.
+    ratios_sum_to: Option<Extended>,
 }
 
 /// Values and step means of one policy over `n` episodes.
@@ -122,6 +124,9 @@ pub fn finish(
         moments: (sums.last, sums.discounted),
         means,
         weighting,
+        ratios_sum_to: weighting
+            .is_by_step(occupancy)
+            .then(|| discount.remaining[0]),
     }
 }
 
@@ -228,8 +233,9 @@ impl Values {
             let biased = notable
                 .then(|| format!("self-normalisation biases it by {bias:.1} standard errors"));
             let plain = self.weighting.is_plain().then_some(&self.moments.0);
-            let notes: Vec<_> = plain
-                .and_then(|last| wrong_weights(last, n))
+            let wrong = plain.and_then(|last| wrong_weights(last, n));
+            let notes: Vec<_> = wrong
+                .or_else(|| wrong_ratios(&self.moments.1, self.ratios_sum_to?, n))
                 .into_iter()
                 .chain(doubts.and_then(|d| {
                     few(d.clusters)
@@ -242,6 +248,22 @@ impl Values {
         };
         row
     }
+}
+
+/// Marginal ratios by step have mean 1 at every step, and so over all of them, where `all` is sum gamma^t.
+fn wrong_ratios(discounted: &Moments<Extended>, all: Extended, n: usize) -> Option<String> {
+    if effective_sample_size(discounted.sum, discounted.squares) < TRUSTED_SAMPLE {
+        return None;
+    }
+    let sum = discounted.sum.divided_by(all);
+    let (mean, z) = mean_weight(sum, discounted.squares.divided_by(all.product(all)), n);
+    let sure = z.abs() > TRUSTED_Z && (mean - 1.0).abs() > NEGLIGIBLE;
+    (mean.is_finite() && sure).then(|| {
+        format!(
+            "mean weight {mean:.3}, where ratios by step have 1, is off by more than chance: wrong \
+             ratios, or those of visits over all steps (ratio_kind \"occupancy\")"
+        )
+    })
 }
 
 /// Final weights have mean 1 if the propensities are right and the log supports the policy. Said

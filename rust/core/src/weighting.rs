@@ -160,6 +160,12 @@ impl Weighting {
         occupancy && matches!(self.ratio, Ratio::State | Ratio::StateAction)
     }
 
+    /// Whether weights are marginal ones of mean 1 at every step.
+    pub fn is_by_step(&self, occupancy: bool) -> bool {
+        let plain = self.transform == Transform::Identity;
+        plain && !occupancy && matches!(self.ratio, Ratio::State | Ratio::StateAction)
+    }
+
     /// Whether ratios of single steps are read, and so probabilities and propensities.
     pub fn reads_prob(&self) -> bool {
         match self.ratio {
