@@ -37,6 +37,7 @@ ORDER = [
     {"models", "estimator_inputs"},
     {"preparation"},
     {"uncertainty", "return_statistics"},
+    {"simulate"},
     {"intervals", "selection", "display", "verdict", "ranking"},
     {"bandwidth"},
     {"task"},

@@ -4,6 +4,8 @@ From logged data alone: estimate what each candidate would have earned (off-poli
 the candidates, and weigh the return of the shortlist against its risk (SharpeRatio@k).
 """
 
+from typing import TYPE_CHECKING, Any
+
 from counterfolio import models, policies
 from counterfolio._core import DEBUG_BUILD, __version__
 from counterfolio.assessment import Assessment, assess
@@ -32,6 +34,10 @@ from counterfolio.return_statistics import return_statistic
 from counterfolio.selection import sharpe_ratio_at_k, top_k
 from counterfolio.validation import LogReport
 
+if TYPE_CHECKING:
+    from counterfolio import simulate
+    from counterfolio.simulate import collect, on_policy_value
+
 __all__ = [
     "Assessment",
     "CounterfolioError",
@@ -53,9 +59,11 @@ __all__ = [
     "Prepared",
     "__version__",
     "assess",
+    "collect",
     "evaluate",
     "evaluate_distribution",
     "models",
+    "on_policy_value",
     "policies",
     "prepare",
     "read_parquet",
@@ -63,8 +71,20 @@ __all__ = [
     "return_statistic",
     "select_estimator",
     "sharpe_ratio_at_k",
+    "simulate",
     "top_k",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    # Only who simulates waits for gymnasium.
+    if name not in ("collect", "on_policy_value", "simulate"):
+        text = f"module 'counterfolio' has no attribute {name!r}"
+        raise AttributeError(text)
+    import counterfolio.simulate
+
+    return counterfolio.simulate if name == "simulate" else getattr(counterfolio.simulate, name)
+
 
 if DEBUG_BUILD:
     import warnings

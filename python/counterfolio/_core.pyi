@@ -28,11 +28,13 @@ __all__ = [
     "check_present",
     "delta",
     "diagnose",
+    "episode_draws",
     "episode_terms",
     "evaluate",
     "fold_keys",
     "hash_text",
     "hcope",
+    "hold_auctions",
     "intervals",
     "kernel_density",
     "kernels",
@@ -400,3 +402,30 @@ def top_k(
     clip: float | None = None,
     scope_rl: bool = False,
 ) -> dict[str, Any]: ...
+
+# simulation.rs
+
+def episode_draws(
+    seeds: NDArray[np.uint64],
+    calls: NDArray[np.uint64],
+    step: int,
+    purpose: int,
+    width: int,
+    distribution: str,
+    shapes: NDArray[np.float64] | None,
+) -> NDArray[np.float64]: ...
+def hold_auctions(
+    seeds: NDArray[np.uint64],
+    volumes: NDArray[np.int64],
+    budgets: NDArray[np.float64],
+    step: int,
+    purposes: Sequence[int],
+    width: int,
+    pairs: tuple[int, int],
+    click: tuple[NDArray[np.float64], float] | NDArray[np.float64],
+    conversion: tuple[NDArray[np.float64], float] | NDArray[np.float64],
+    prices: tuple[NDArray[np.float64], NDArray[np.float64]] | NDArray[np.float64],
+    bids: tuple[bool, NDArray[np.float64]],
+    objective: str,
+    charged: str,
+) -> list[NDArray[np.float64]]: ...

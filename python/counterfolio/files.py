@@ -10,12 +10,12 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import polars as pl
+
 from counterfolio.exceptions import InvalidArgumentError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    import polars as pl
 
 #: Key of our entry in the metadata of Parquet files.
 METADATA_KEY = "counterfolio"
@@ -74,10 +74,19 @@ def write_whole(path: str | Path, write: Callable[[Path], object]) -> None:
         raise
 
 
-def write_parquet(frame: pl.DataFrame, path: str | Path, metadata: dict[str, Any]) -> None:
-    """Write a frame with our metadata."""
+def write_parquet(
+    frame: pl.DataFrame | pl.LazyFrame, path: str | Path, metadata: dict[str, Any]
+) -> None:
+    """Write a frame with our metadata; a lazy one as it comes, in little memory."""
     written = {METADATA_KEY: json.dumps(metadata)}
-    write_whole(path, lambda part: frame.write_parquet(part, metadata=written))
+
+    def write(part: Path) -> None:
+        if isinstance(frame, pl.LazyFrame):
+            frame.sink_parquet(part, metadata=written)
+        else:
+            frame.write_parquet(part, metadata=written)
+
+    write_whole(path, write)
 
 
 def write_text(text: str, path: str | Path) -> None:

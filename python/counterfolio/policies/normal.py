@@ -13,7 +13,7 @@ difference of two nearly equal numbers:
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
@@ -128,25 +128,27 @@ class Truncated:
         distance = np.empty(self.a.size)
         a, b, width = self.a.ravel(), self.b.ravel(), self.width.ravel()
 
-        def near(i: NDArray[np.intp]) -> tuple[Floats, Floats]:
+        def near(i: NDArray[np.intp], rng: Any) -> tuple[Floats, Floats]:
             t = width[i] * rng.random(len(i))
             top = np.minimum(a[i], 0.0) ** 2 / 2
             return t, np.exp(-t * (t / 2 + a[i]) - top)
 
-        def tail(i: NDArray[np.intp]) -> tuple[Floats, Floats]:
+        def tail(i: NDArray[np.intp], rng: Any) -> tuple[Floats, Floats]:
             rate = (a[i] + np.sqrt(a[i] ** 2 + 4)) / 2
             t = -np.log1p(rng.random(len(i)) * np.expm1(-rate * width[i])) / rate
             return t, np.exp(-((t - 1 / rate) ** 2) / 2)
 
-        def wide(i: NDArray[np.intp]) -> tuple[Floats, Floats]:
+        def wide(i: NDArray[np.intp], rng: Any) -> tuple[Floats, Floats]:
             z = rng.standard_normal(len(i))
             return z, ((z >= a[i]) & (z <= b[i])).astype(np.float64)
 
         for where, propose in ((self.near, near), (self.tail, tail), (self.wide, wide)):
             left = np.flatnonzero(where)
             while len(left):
-                value, chance = propose(left)
-                kept = rng.random(len(left)) < chance
+                # Where rows have streams of their own, those that are kept draw no more.
+                own = rng.at(left, self.a[0].size) if hasattr(rng, "at") else rng
+                value, chance = propose(left, own)
+                kept = own.random(len(left)) < chance
                 distance[left[kept]] = value[kept]
                 left = left[~kept]
         return self._place(distance.reshape(self.a.shape))

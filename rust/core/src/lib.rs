@@ -6,6 +6,7 @@
 //! [`top_k`] ranks candidates and computes `SharpeRatio@k`.
 
 pub mod assessment;
+pub mod auctions;
 pub mod bootstrap;
 pub mod bounds;
 mod bundle;
@@ -41,6 +42,7 @@ pub mod registry;
 pub mod replicate_intervals;
 mod replicate_sums;
 pub mod resample;
+pub mod streams;
 pub mod sums;
 pub mod tail;
 pub mod terms;

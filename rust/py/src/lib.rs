@@ -19,6 +19,7 @@ mod log;
 mod models;
 mod resampling;
 mod selection;
+mod simulation;
 
 /// The compiled core of counterfolio.
 #[pyo3::pymodule(gil_used = false)]
@@ -50,6 +51,8 @@ mod _core {
     };
     #[pymodule_export]
     use crate::selection::{assess, metrics, rank, top_k};
+    #[pymodule_export]
+    use crate::simulation::{episode_draws, hold_auctions};
     use pyo3::prelude::*;
 
     #[pymodule_init]

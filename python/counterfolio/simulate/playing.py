@@ -1,0 +1,241 @@
+"""Playing episodes: asking policies, drawing actions, and what each step brought."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+from gymnasium import spaces
+
+from counterfolio.exceptions import InvalidArgumentError, InvalidPolicyError
+from counterfolio.policies import ContinuousPolicy, DiscretePolicy
+from counterfolio.policies.head import check_probs, draw, reorder
+from counterfolio.policies.objects import named
+from counterfolio.simulate.streams import EpisodeRandom, NotByRow
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from counterfolio.simulate.players import Player
+
+    Floats = NDArray[np.float64]
+    Seeds = NDArray[np.uint64]
+
+#: Policies are asked about multiples of so many states. The last bits of a product of matrices
+#: depend on its number of rows: with one row other code runs than with many.
+STATES_ASKED = 64
+
+
+@dataclass(frozen=True, eq=False)
+class Step:
+    """What n episodes of a batch did at one step.
+
+    Attributes
+    ----------
+    rows
+        Their positions in the batch.
+    seen, actions, rewards, terminated, truncated
+        With a row to each.
+    propensities
+        b(a|s) of what was done under each policy, of shape (n_policies, n).
+    probs
+        b(.|s) of the policy that acted, of shape (n, n_actions); None for continuous actions.
+    """
+
+    rows: NDArray[np.intp]
+    seen: NDArray[Any]
+    actions: NDArray[Any]
+    rewards: Floats
+    terminated: NDArray[np.bool_]
+    truncated: NDArray[np.bool_]
+    propensities: Floats
+    probs: Floats | None
+
+
+def play(
+    player: Player,
+    policies: Mapping[str, Any],
+    of: NDArray[np.intp],
+    seeds: Seeds,
+    max_episode_steps: int | None,
+    visit: Callable[[int, Step], None],
+) -> None:
+    """Play one batch of episodes to their ends.
+
+    Parameters
+    ----------
+    policies
+        By name.
+    of
+        Which of them plays each episode.
+    seeds
+        One to each episode, at most `player.num_envs`.
+    max_episode_steps
+        Steps after which an episode is cut off, beside the environment's own limit.
+    visit
+        Called with the number of the step, from 0, and what it brought.
+    """
+    actors = [Actor(name, policy, player.action_space) for name, policy in policies.items()]
+    rows = np.arange(len(seeds))
+    seen = player.begin(seeds)
+    number = 0
+    while len(rows):
+        actions, propensities, probs = _act(actors, of[rows], seen, seeds[rows], number)
+        after, rewards, terminated, truncated = player.step(
+            rows, executed(player.action_space, actions)
+        )
+        if max_episode_steps is not None and number + 1 >= max_episode_steps:
+            truncated = np.ones(len(rows), dtype=np.bool_)
+        # An episode that ends as it is cut off has ended.
+        truncated = truncated & ~terminated
+        bad = ~np.isfinite(rewards)
+        if bad.any():
+            text = (
+                f"the environment returned {int(bad.sum())} of {len(bad)} rewards that are NaN or "
+                f"infinite, first with seed {seeds[rows][bad.argmax()]} at step {number}"
+            )
+            raise InvalidArgumentError(text)
+        step = Step(rows, seen, actions, rewards, terminated, truncated, propensities, probs)
+        visit(number, step)
+        on = ~(terminated | truncated)
+        rows, seen = rows[on], after[on]
+        number += 1
+
+
+def executed(space: spaces.Space[Any], actions: NDArray[Any]) -> NDArray[Any]:
+    """Bring actions to their space: what is beyond its bounds is executed at the bound."""
+    if not isinstance(space, spaces.Box):
+        return actions
+    shaped = np.clip(actions.reshape(len(actions), *space.shape), space.low, space.high)
+    found: NDArray[Any] = shaped.astype(space.dtype)
+    return found
+
+
+def states_of(seen: NDArray[Any]) -> Floats:
+    """Give what policies are asked with, as `evaluate` asks them: float64 of shape (n, d)."""
+    return np.asarray(seen, dtype=np.float64).reshape(len(seen), -1)
+
+
+def _act(
+    actors: Sequence[Actor], of: NDArray[np.intp], seen: NDArray[Any], seeds: Seeds, step: int
+) -> tuple[NDArray[Any], Floats, Floats | None]:
+    """Draw every episode's action from its own policy; ask all policies about it."""
+    n = len(seen)
+    # Asked about the last state several times over, whose answers are dropped.
+    padded = np.minimum(np.arange(-(-n // STATES_ASKED) * STATES_ASKED), n - 1)
+    states, streams = states_of(seen)[padded], seeds[padded]
+    answers = [actor.answer(states, streams, step) for actor in actors]
+    if len(actors) == 1:
+        actions = answers[0].actions[:n]
+    else:
+        actions = np.stack([answer.actions[:n] for answer in answers])[of, np.arange(n)]
+    propensities = np.stack(
+        [
+            actor.propensities(answer, states, actions[padded])[:n]
+            for actor, answer in zip(actors, answers, strict=True)
+        ]
+    )
+    dense = [answer.probs for answer in answers if answer.probs is not None]
+    probs = np.stack(dense)[of, np.arange(n)] if dense else None
+    own = propensities[of, np.arange(n)]
+    bad = ~((own > 0) & np.isfinite(own))
+    if bad.any():
+        at = int(bad.argmax())
+        text = (
+            f'policy "{actors[of[at]].name}" drew an action to which it gives the propensity '
+            f"{own[at]:g}; its sample and its prob must agree"
+        )
+        raise InvalidPolicyError(text)
+    return actions, propensities, probs
+
+
+@dataclass(frozen=True, eq=False)
+class Answer:
+    """What a policy said of some states."""
+
+    actions: NDArray[Any]
+    #: Of every action, for discrete ones.
+    probs: Floats | None
+
+
+class Actor:
+    """A policy in an environment."""
+
+    def __init__(self, name: str, policy: Any, space: spaces.Space[Any]) -> None:
+        self.name, self.policy = name, policy
+        self._who = f'policy "{name}"'
+        self._discrete = isinstance(space, spaces.Discrete)
+        if isinstance(space, spaces.Discrete):
+            self._first, self._width = int(space.start), int(space.n)
+        elif isinstance(space, spaces.Box) and len(space.shape) == 1:
+            self._first, self._width = 0, int(space.shape[0])
+        else:
+            text = f"actions of {space} are not offered; there are Discrete and one-dimensional Box"
+            raise InvalidArgumentError(text)
+        wanted = DiscretePolicy if self._discrete else ContinuousPolicy
+        if not isinstance(policy, wanted):
+            methods = "actions, action_probs, sample" if self._discrete else "density, mean, sample"
+            text = (
+                f"{self._who} ({type(policy).__name__}) cannot act in {space}: it needs prob, "
+                f"{methods}; see counterfolio.policies"
+            )
+            raise InvalidPolicyError(text)
+
+    def answer(self, states: Floats, seeds: Seeds, step: int) -> Answer:
+        """Draw an action in each state."""
+        rng = EpisodeRandom(seeds, step, "policy")
+        if not self._discrete:
+            return Answer(self._sampled(states, seeds, step, rng), None)
+        probs = self._probs(states)
+        return Answer(draw(probs, cast("Any", rng)) + self._first, probs)
+
+    def propensities(self, answer: Answer, states: Floats, actions: NDArray[Any]) -> Floats:
+        """Give the probability, or density, of actions that this or another policy drew."""
+        if answer.probs is not None:
+            found: Floats = answer.probs[np.arange(len(states)), actions - self._first]
+            return found
+        with named(self._who):
+            density = np.asarray(self.policy.density(states, actions), dtype=np.float64)
+        if density.shape != (len(states),):
+            text = f"{self._who}: density(states, actions) returned shape {density.shape}"
+            raise InvalidPolicyError(text)
+        return density
+
+    def _probs(self, states: Floats) -> Floats:
+        with named(self._who):
+            found = np.asarray(self.policy.action_probs(states), dtype=np.float64)
+        if found.ndim != 2 or len(found) != len(states):
+            text = f"{self._who}: action_probs(states) returned shape {found.shape}"
+            raise InvalidPolicyError(text)
+        labels = self.policy.actions
+        if labels is None:
+            labels = range(found.shape[1])
+        wanted = range(self._first, self._first + self._width)
+        advice = f"the environment's actions are {wanted.start} to {wanted.stop - 1}"
+        found = reorder(self._who, check_probs(self._who, found), labels, wanted, advice)
+        # An action of the environment that the policy does not know has probability 0.
+        return check_probs(self._who, found)
+
+    def _sampled(self, states: Floats, seeds: Seeds, step: int, rng: Any) -> Floats:
+        with named(self._who):
+            try:
+                found = self.policy.sample(states, rng)
+            except NotByRow:
+                # It draws in a way that has no rows: each episode is asked by itself.
+                drawn: dict[int, Any] = {}
+                for i, seed in enumerate(seeds.tolist()):
+                    if seed not in drawn:
+                        rng = np.random.Generator(np.random.Philox([seed, step]))
+                        drawn[seed] = np.asarray(self.policy.sample(states[i : i + 1], rng))[0]
+                found = [drawn[seed] for seed in seeds.tolist()]
+        actions = np.asarray(found, dtype=np.float64).reshape(len(states), -1)
+        if actions.shape[1] != self._width:
+            text = (
+                f"{self._who}: sample(states, rng) returned actions of {actions.shape[1]} numbers; "
+                f"the environment's have {self._width}"
+            )
+            raise InvalidPolicyError(text)
+        return actions

@@ -1,0 +1,536 @@
+"""`collect`: the log is what happened, whole, with the propensities of what was done."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import textwrap
+
+import counterfolio as cf
+import gymnasium as gym
+import numpy as np
+import polars as pl
+import pytest
+from counterfolio import policies as pi
+from counterfolio import simulate
+from counterfolio.simulate import Basic, RealTimeBidding, Recommender, Tabular, episode_seeds
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+
+WEIGHTS = np.random.default_rng(0).normal(size=(7, 10))
+
+
+def softmax(d, k, temperature=1.0):
+    return pi.Softmax(lambda s: np.clip(s, -3, 3) @ WEIGHTS[:d, :k], temperature)
+
+
+def frame(log):
+    return pl.DataFrame([log.column(name) for name in log._table.names])
+
+
+CARTPOLE = softmax(4, 2)
+ENVIRONMENTS = {
+    "Basic": (Basic(reward_std=0.3), softmax(5, 10)),
+    "Basic-continuous": (
+        Basic(action_type="continuous", obs_std=0.1),
+        pi.Gaussian(lambda s: s[:, :3] * 0.5, [0.3, 0.5, 0.7]),
+    ),
+    "Recommender": (Recommender(), softmax(5, 5)),
+    "RealTimeBidding": (RealTimeBidding(), softmax(7, 10, 5.0)),
+    "Basic-mixture": (
+        Basic(action_type="continuous"),
+        pi.Mixture(
+            [
+                pi.TruncatedGaussian(lambda s: s[:, :3], [0.2, 0.9, 5.0], -1, [1, 0.1, 0.2]),
+                pi.Gaussian(lambda s: s[:, :3], 0.5),
+            ]
+        ),
+    ),
+    "RealTimeBidding-continuous": (
+        RealTimeBidding(action_type="continuous"),
+        pi.TruncatedGaussian(lambda s: np.zeros(len(s)), 0.5, -1, 1),
+    ),
+    "Tabular": (Tabular.random(6, 3, end=0.2), pi.Tabular(np.full((7, 3), 1 / 3))),
+    "CartPole-v1": ("CartPole-v1", CARTPOLE),
+    "FrozenLake-v1": ("FrozenLake-v1", pi.Uniform(4)),
+    "Pendulum-v1": (
+        lambda: gym.make("Pendulum-v1", max_episode_steps=7),
+        pi.Gaussian(lambda s: -s[:, 1], 1.5),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", ENVIRONMENTS)
+def test_the_log_does_not_depend_on_how_many_are_played_at_a_time(name):
+    env, policy = ENVIRONMENTS[name]
+    logs = [frame(cf.collect(env, policy, 25, seed=4, num_envs=n)) for n in (1, 3, 25, None)]
+    assert all(log.equals(logs[0]) for log in logs[1:])
+    # And more episodes begin with the same ones.
+    more = frame(cf.collect(env, policy, 40, seed=4)).filter(pl.col("episode") < 25)
+    assert more.equals(logs[0])
+    assert not frame(cf.collect(env, policy, 25, seed=5)).equals(logs[0])
+
+
+@pytest.mark.parametrize("name", ENVIRONMENTS)
+def test_every_episode_can_be_played_again(name):
+    """Step by step in gymnasium's form: nothing is lost at either end, nothing logged past it."""
+    env, policy = ENVIRONMENTS[name]
+    log = frame(cf.collect(env, policy, 10, seed=1))
+    if isinstance(env, simulate.Environment):
+        single = env.to_gymnasium()
+    else:
+        single = gym.make(env) if isinstance(env, str) else env()
+    names = [
+        c
+        for c in log.columns
+        if c.startswith(("state", "taste")) or c in simulate.real_time_bidding.SEEN
+    ]
+    for i, seed in enumerate(episode_seeds(1, 10)):
+        rows = log.filter(pl.col("episode") == i)
+        seen, _ = single.reset(seed=int(seed))
+        for number, row in enumerate(rows.iter_rows(named=True)):
+            assert row["step"] == number
+            assert np.array_equal(np.atleast_1d(seen), [row[n] for n in names])
+            action = (
+                np.atleast_1d(row["action"])
+                if "float" in str(rows["action"].to_numpy().dtype)
+                else row["action"]
+            )
+            if isinstance(single.action_space, gym.spaces.Box):
+                action = np.clip(action, single.action_space.low, single.action_space.high)
+                action = action.astype(single.action_space.dtype)
+            seen, reward, terminated, truncated, _ = single.step(action)
+            assert row["reward"] == reward
+            assert (row["terminated"], row["truncated"]) == (
+                terminated,
+                truncated and not terminated,
+            )
+            assert (number == len(rows) - 1) == (terminated or truncated)
+
+
+def test_propensities_are_those_of_executed_actions():
+    """A chi-square test in each of some states, and over all rows."""
+    env = Tabular.random(4, 5, horizon=6)
+    table = np.random.default_rng(1).dirichlet(np.ones(5), 4)
+    log = frame(cf.collect(env, pi.Tabular(table), 4000, seed=2, action_probs=True))
+    np.testing.assert_array_equal(log["propensity"], table[log["state"], log["action"]])
+    np.testing.assert_array_equal(log["action_probs"].to_numpy(), table[log["state"]])
+    for state in range(4):
+        taken = log.filter(pl.col("state") == state)["action"]
+        counts = np.bincount(taken, minlength=5)
+        assert stats.chisquare(counts, table[state] * counts.sum()).pvalue > 1e-3
+    # Neither the step nor the action before says what is drawn.
+    pairs = log.filter(pl.col("step") > 0)
+    before = log.filter(pl.col("step") < 5)["action"]
+    u = np.histogram2d(before, pairs["action"], bins=5)[0]
+    by_state = log.filter(pl.col("step") < 5)["state"]
+    assert u.sum() == len(by_state)
+
+
+@given(st.integers(0, 2**32), st.floats(0.1, 3))
+@settings(max_examples=10)
+def test_drawn_actions_have_their_probabilities(seed, temperature):
+    """1/b of what was drawn is K on average, whatever b is."""
+    log = cf.collect(Basic(n_actions=4), softmax(5, 4, temperature), 400, seed)
+    weights = 1 / log.column("propensity").to_numpy()
+    by_episode = weights.reshape(-1, 10).mean(axis=1)
+    error = by_episode.std(ddof=1) / np.sqrt(len(by_episode))
+    assert abs(weights.mean() - 4) < 5.5 * error + 0.2
+
+
+@pytest.mark.parametrize(
+    "policy",
+    [
+        pi.Gaussian(lambda s: s[:, :1], 0.6),
+        pi.TruncatedGaussian(lambda s: s[:, :1], 0.6, -1, 1),
+        pi.Mixture([pi.Gaussian(lambda s: s[:, :1], 0.2), pi.Gaussian(lambda s: -s[:, :1], 0.5)]),
+    ],
+    ids=["Gaussian", "TruncatedGaussian", "Mixture"],
+)
+def test_densities_are_those_of_executed_actions(policy):
+    """The density's distribution function, at what was drawn, is uniform (Kolmogorov-Smirnov)."""
+    env = Basic(action_type="continuous", action_dim=1, horizon=3)
+    log = frame(cf.collect(env, policy, 400, seed=8))
+    states = log.select(env.state_names).to_numpy()
+    actions = log["action"].to_numpy()
+    grid = np.linspace(-4, 4, 4001)
+    u = np.empty(len(log))
+    for i in range(len(log)):
+        density = policy.density(np.repeat(states[i : i + 1], len(grid), axis=0), grid[:, None])
+        steps = (density[1:] + density[:-1]) / 2 * np.diff(grid)
+        u[i] = np.interp(actions[i], grid[1:], steps.cumsum())
+    assert stats.kstest(u, "uniform").pvalue > 1e-3
+    np.testing.assert_allclose(log["propensity"], policy.density(states, actions[:, None]))
+    assert abs(np.corrcoef(u[:-1], u[1:])[0, 1]) < 4 / np.sqrt(len(u))
+
+
+@pytest.mark.parametrize("name", ENVIRONMENTS)
+def test_weights_of_the_policy_itself_give_its_own_mean(name):
+    env, policy = ENVIRONMENTS[name]
+    log = cf.collect(env, policy, 60, seed=3)
+    table = cf.evaluate(log, {"same": policy}, gamma=0.9).estimates
+    value = table.filter(pl.col("estimator") == "on_policy")["value"][0]
+    discounted = (
+        frame(log).select((pl.col("reward") * 0.9 ** pl.col("step").cast(pl.Float64)).sum()).item()
+    )
+    assert value == pytest.approx(discounted / 60)
+    same = table.filter(pl.col("policy") == "same")["value"]
+    np.testing.assert_allclose(same, value, rtol=1e-9)
+
+
+# Ends.
+
+
+def test_falls_and_time_limits_of_cartpole_are_told_apart():
+    """500 steps are the limit; a policy that balances reaches it, a coin falls."""
+    balances = pi.Deterministic(
+        lambda s: np.stack([-(s @ [0.1, 0.5, 1, 1]), s @ [0.1, 0.5, 1, 1]], 1)
+    )
+    log = frame(cf.collect("CartPole-v1", balances, 5, seed=0))
+    ends = log.group_by("episode").agg(pl.len(), pl.col("terminated", "truncated").sum())
+    assert ends["len"].to_list() == [500] * 5
+    assert ends["truncated"].to_list() == [1] * 5
+    assert ends["terminated"].sum() == 0
+    falls = frame(cf.collect("CartPole-v1", pi.Uniform(2), 40, seed=0))
+    ends = falls.group_by("episode").agg(
+        pl.len(), pl.col("terminated", "truncated", "reward").sum()
+    )
+    assert ends["terminated"].to_list() == [1] * 40
+    assert ends["truncated"].sum() == 0
+    # The step on which it falls is rewarded too.
+    assert ends["reward"].to_list() == ends["len"].to_list()
+    cut = frame(cf.collect("CartPole-v1", pi.Uniform(2), 40, seed=0, max_episode_steps=12))
+    longer = falls.group_by("episode").len().filter(pl.col("len") > 12)["episode"]
+    assert set(cut.filter("truncated")["episode"]) == set(longer)
+    # The same episodes, up to there; and a fall on the very step is a fall.
+    same = falls.filter(pl.col("step") < 12).drop("truncated")
+    assert cut.drop("truncated").equals(same)
+    exact = falls.group_by("episode").len().filter(pl.col("len") == 12)["episode"]
+    assert set(exact) <= set(cut.filter("terminated")["episode"])
+
+
+def test_goals_and_time_limits_of_mountain_car_are_told_apart():
+    # Pushing where it moves reaches the goal; a coin does not in 200 steps.
+    pushes = pi.Deterministic(lambda s: np.stack([-s[:, 1], 0 * s[:, 1] - 1, s[:, 1]], axis=1))
+    log = frame(cf.collect("MountainCar-v0", pushes, 6, seed=0))
+    ends = log.group_by("episode").agg(pl.len(), pl.col("terminated", "truncated", "reward").sum())
+    assert ends["terminated"].to_list() == [1] * 6
+    assert (ends["len"] < 200).all()
+    assert (ends["reward"] == -ends["len"].cast(pl.Float64)).all()
+    lost = frame(cf.collect("MountainCar-v0", pi.Uniform(3), 6, seed=0))
+    ends = lost.group_by("episode").agg(pl.len(), pl.col("terminated", "truncated", "reward").sum())
+    assert ends.drop("episode").rows() == [(200, 0, 1, -200.0)] * 6
+
+
+def test_an_episode_of_one_step():
+    log = cf.collect(Tabular.random(3, 2, horizon=1), pi.Uniform(2), 50, seed=0)
+    assert (log.n_rows, log.n_episodes) == (50, 50)
+
+
+# Several policies.
+
+
+def test_several_loggers_take_turns_and_know_each_other():
+    env = Basic(n_actions=4)
+    named = {"old": softmax(5, 4), "new": softmax(5, 4, 0.3), "coin": pi.Uniform(4)}
+    log = cf.collect(env, named, 300, seed=1, action_probs=True)
+    rows = frame(log)
+    assert rows["logger"].to_list()[::10][:6] == ["old", "new", "coin"] * 2
+    states, actions = rows.select(env.state_names).to_numpy(), rows["action"].to_numpy()
+    for name, policy in named.items():
+        np.testing.assert_allclose(rows[f"propensity_{name}"], policy.prob(states, actions))
+        own = rows.filter(pl.col("logger") == name)
+        assert own["propensity"].equals(own[f"propensity_{name}"], check_names=False)
+        dense = own["action_probs"].to_numpy()
+        np.testing.assert_allclose(
+            dense, policy.action_probs(own.select(env.state_names).to_numpy())
+        )
+    assert log.balanced().propensity_source == "balanced"
+    # A policy's episodes are the same whoever else plays: its turn comes on the same seeds.
+    alone = frame(cf.collect(env, named["old"], 300, seed=1))
+    mine = rows.filter(pl.col("logger") == "old")
+    assert mine["reward"].equals(alone.filter(pl.col("episode") % 3 == 0)["reward"])
+
+
+def test_several_continuous_loggers():
+    env = Basic(action_type="continuous")
+    named = {"a": pi.Gaussian(lambda s: s[:, :3], 0.5), "b": pi.Gaussian(lambda s: -s[:, :3], 0.9)}
+    log = cf.collect(env, named, 40, seed=1)
+    rows = frame(log)
+    states, actions = rows.select(env.state_names).to_numpy(), rows["action"].to_numpy()
+    for name, policy in named.items():
+        np.testing.assert_allclose(rows[f"propensity_{name}"], policy.density(states, actions))
+    assert log.balanced().n_episodes == 40
+
+
+# Environments of every kind.
+
+
+def test_vector_environments_of_gymnasium():
+    direct = frame(cf.collect("CartPole-v1", CARTPOLE, 11, seed=2))
+    for mode in gym.vector.AutoresetMode:
+        vector = gym.make_vec(
+            "CartPole-v1",
+            num_envs=4,
+            vectorization_mode="sync",
+            vector_kwargs={"autoreset_mode": mode},
+        )
+        assert frame(cf.collect(vector, CARTPOLE, 11, seed=2)).equals(direct), mode
+        vector.close()
+    with pytest.raises(cf.InvalidArgumentError, match="has num_envs 4, not 3"):
+        cf.collect(vector, CARTPOLE, 11, seed=2, num_envs=3)
+    frozen = gym.make_vec("FrozenLake-v1", num_envs=3, vectorization_mode="async")
+    log = frame(cf.collect(frozen, pi.Uniform(4), 5, seed=2))
+    assert log.equals(frame(cf.collect("FrozenLake-v1", pi.Uniform(4), 5, seed=2)))
+    frozen.close()
+
+
+def test_a_vector_environment_with_one_stream_for_all():
+    vector = gym.make_vec("CartPole-v1", num_envs=8, vectorization_mode="vector_entry_point")
+    logs = [frame(cf.collect(vector, CARTPOLE, 20, seed=2)) for _ in range(2)]
+    assert logs[0].equals(logs[1])
+    ends = logs[0].group_by("episode").agg(pl.col("terminated", "truncated").sum(), pl.len())
+    assert len(ends) == 20
+    assert (ends["terminated"] + ends["truncated"] == 1).all()
+
+
+def test_our_own_vector_form_gives_the_same_log():
+    env, policy = ENVIRONMENTS["Tabular"]
+    direct = frame(cf.collect(env, policy, 11, seed=2))
+    assert frame(cf.collect(env.to_vector(4), policy, 11, seed=2)).equals(direct)
+    assert frame(cf.collect(env.to_gymnasium(), policy, 11, seed=2)).equals(direct)
+
+
+def test_our_environments_by_name_are_played_side_by_side():
+    by_name = cf.collect("counterfolio/Basic-v0", softmax(5, 10), 50, seed=2)
+    assert frame(by_name).equals(frame(cf.collect(Basic(), softmax(5, 10), 50, seed=2)))
+    made = cf.collect(lambda: gym.make("counterfolio/Basic-v0"), softmax(5, 10), 50, seed=2)
+    assert frame(made).equals(frame(by_name))
+
+    def wrapped():
+        plain = gym.make("counterfolio/Basic-v0")
+        return gym.wrappers.TransformReward(plain, lambda r: 2 * r)
+
+    twice = frame(cf.collect(wrapped, softmax(5, 10), 50, seed=2))
+    assert (twice["reward"] == 2 * frame(by_name)["reward"]).all()
+
+
+class Odd(gym.Env):
+    """Observations of several parts, actions that begin at 3."""
+
+    observation_space = gym.spaces.Dict(
+        {"grid": gym.spaces.Box(0, 1, (2, 2)), "kind": gym.spaces.Discrete(3)}
+    )
+    action_space = gym.spaces.Discrete(2, start=3)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        return self.observation_space.sample(), {}
+
+    def step(self, action):
+        assert isinstance(action, int)
+        seen = {"grid": np.full((2, 2), action / 4, dtype=np.float32), "kind": 1}
+        return seen, float(action), bool(self.np_random.random() < 0.3), False, {}
+
+
+def test_observations_of_parts_become_columns_and_actions_keep_their_numbers():
+    env = Odd()
+    env.observation_space.seed(0)
+    log = cf.collect(env, pi.Uniform([3, 4]), 30, seed=1, action_probs=True)
+    rows = frame(log)
+    assert sorted(set(rows["action"])) == [3, 4]
+    assert (rows["reward"] == rows["action"]).all()
+    after = rows.filter(pl.col("step") > 0)
+    before = rows.filter(pl.col("step").shift(-1) > 0)["action"]
+    assert (after["state_0"] * 4 == before).all()
+    assert after.select("state_4", "state_5", "state_6").rows()[0] == (0, 1, 0)
+    with pytest.raises(cf.InvalidPolicyError, match=r"environment's actions are 3 to 4"):
+        cf.collect(env, pi.Uniform(5), 3, seed=1)
+
+
+def test_names_of_states():
+    log = cf.collect("CartPole-v1", CARTPOLE, 2, seed=0, state_names=["x", "v", "angle", "spin"])
+    assert log.roles["state"] == ["x", "v", "angle", "spin"]
+    one = cf.collect("CartPole-v1", CARTPOLE, 2, seed=0, state_names="seen")
+    assert one.column("seen").dtype == pl.Array(pl.Float32, 4)
+    value = cf.evaluate(one, {"same": CARTPOLE}, ["pdis"]).estimates["value"]
+    assert value[0] == pytest.approx(value[1])
+    for wrong in (["x"] * 4, ["a", "b"], ["step", "v", "angle", "spin"]):
+        with pytest.raises(cf.InvalidArgumentError, match="state_names"):
+            cf.collect("CartPole-v1", CARTPOLE, 2, seed=0, state_names=wrong)
+
+
+# Policies of ones own.
+
+
+class Exponential:
+    """Draws as no rows of a generator can be drawn."""
+
+    def prob(self, states, actions):
+        return self.density(states, actions)
+
+    def density(self, states, actions):
+        return np.exp(-np.asarray(actions).reshape(len(states)))
+
+    def mean(self, states):
+        return np.ones((len(states), 1))
+
+    def sample(self, states, rng):
+        return rng.standard_exponential((len(states), 1))
+
+
+def test_a_policy_that_draws_in_its_own_way_has_the_same_log_too():
+    env = Basic(action_type="continuous", action_dim=1)
+    logs = [frame(cf.collect(env, Exponential(), 30, seed=1, num_envs=n)) for n in (1, 7, 30)]
+    assert logs[0].equals(logs[1])
+    assert logs[0].equals(logs[2])
+    assert stats.kstest(logs[0]["action"], "expon").pvalue > 1e-3
+
+
+def test_actions_beyond_the_bounds_are_executed_at_them_and_logged_as_drawn():
+    wide = pi.Gaussian(lambda s: 0 * s[:, 0], 5.0)
+    log = frame(cf.collect(lambda: gym.make("Pendulum-v1"), wide, 3, seed=1))
+    assert (log["action"].abs() > 2).mean() > 0.5
+    np.testing.assert_allclose(log["propensity"], stats.norm.pdf(log["action"], 0, 5))
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda: cf.collect(Basic(), softmax(5, 10), 0, 1), cf.InvalidArgumentError, "n_episodes"),
+        (lambda: cf.collect(Basic(), softmax(5, 10), 5, -1), cf.InvalidArgumentError, "seed"),
+        (
+            lambda: cf.collect(Basic(), softmax(5, 10), 5, 1, num_envs=0),
+            cf.InvalidArgumentError,
+            "num_envs",
+        ),
+        (lambda: cf.collect(Basic(), {}, 5, 1), cf.InvalidArgumentError, "policies must be one"),
+        (lambda: cf.collect(Basic(), softmax(6, 10), 5, 1), ValueError, "matmul"),
+        (
+            lambda: cf.collect(Basic(n_actions=3), softmax(5, 4), 5, 1),
+            cf.InvalidPolicyError,
+            "actions are 0 to 2",
+        ),
+        (
+            lambda: cf.collect(Basic(), Exponential(), 5, 1),
+            cf.InvalidPolicyError,
+            r'policy "behavior" \(Exponential\) cannot act in Discrete\(10\)',
+        ),
+        (
+            lambda: cf.collect(Basic(action_type="continuous"), pi.Uniform(3), 5, 1),
+            cf.InvalidPolicyError,
+            "density, mean, sample",
+        ),
+        (
+            lambda: cf.collect(Basic(action_type="continuous"), Exponential(), 5, 1),
+            cf.InvalidPolicyError,
+            "actions of 1 numbers; the environment's have 3",
+        ),
+        (
+            lambda: cf.collect(
+                Basic(action_type="continuous"), Exponential(), 5, 1, action_probs=True
+            ),
+            cf.InvalidArgumentError,
+            "drop it",
+        ),
+        (
+            lambda: cf.collect("CartPole-v7", softmax(4, 2), 5, 1),
+            cf.InvalidArgumentError,
+            'did you mean "CartPole-v',
+        ),
+        (lambda: cf.collect(3, softmax(4, 2), 5, 1), cf.InvalidArgumentError, "env must be"),
+        (
+            lambda: cf.collect(lambda: 3, softmax(4, 2), 5, 1),
+            cf.InvalidArgumentError,
+            "env must be",
+        ),
+        (
+            lambda: cf.collect(Basic(), softmax(5, 10), 5, 1, path="no/such/folder/x.parquet"),
+            cf.InvalidArgumentError,
+            "does not exist",
+        ),
+        (
+            lambda: cf.collect(gym.make("CartPole-v1"), CARTPOLE, 5, 1, num_envs=2),
+            cf.InvalidArgumentError,
+            "one episode at a time",
+        ),
+    ],
+)
+def test_what_is_wrong_is_said(call, error, message):
+    with pytest.raises(error, match=message):
+        call()
+
+
+def test_an_action_that_the_policy_does_not_know_is_not_taken():
+    log = frame(cf.collect(Basic(), softmax(5, 9), 50, 1, action_probs=True))
+    assert log["action"].max() == 8
+    assert (log["action_probs"].to_numpy()[:, 9] == 0).all()
+
+
+# Files.
+
+
+def test_written_batch_by_batch_it_is_the_same_log(tmp_path):
+    env, policy = ENVIRONMENTS["Basic"]
+    direct = cf.collect(env, policy, 50, seed=1)
+    written = cf.collect(env, policy, 50, seed=1, num_envs=8, path=tmp_path / "log.parquet")
+    again = cf.read_parquet(tmp_path / "log.parquet")
+    for log in (written, again):
+        assert frame(log).equals(frame(direct))
+        assert log.roles == direct.roles
+        assert log.propensity_source == "logged"
+    assert [p.name for p in tmp_path.iterdir()] == ["log.parquet"]
+    several = {"a": policy, "b": softmax(5, 10, 2.0)}
+    direct = cf.collect(env, several, 20, seed=1)
+    written = cf.collect(env, several, 20, seed=1, num_envs=8, path=tmp_path / "two.parquet")
+    assert (
+        frame(written)
+        .with_columns(pl.col("logger").cast(pl.String))
+        .equals(frame(direct).with_columns(pl.col("logger").cast(pl.String)))
+    )
+    assert written.balanced().n_episodes == 20
+
+
+def test_a_run_that_is_stopped_leaves_no_file(tmp_path):
+    calls = []
+
+    class Stops(pi.Uniform):
+        def action_probs(self, states):
+            calls.append(1)
+            if len(calls) > 30:
+                raise KeyboardInterrupt
+            return super().action_probs(states)
+
+    with pytest.raises(KeyboardInterrupt):
+        cf.collect(Basic(), Stops(10), 50, seed=1, num_envs=8, path=tmp_path / "log.parquet")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.slow
+def test_memory_holds_one_batch(tmp_path):
+    """Peak memory of the writing does not grow with the number of episodes."""
+    program = textwrap.dedent(
+        """
+        import resource, sys
+        import counterfolio as cf
+        from counterfolio.simulate import collection
+        collection.read_parquet = lambda path: None  # what is returned is not what is measured
+        n = int(sys.argv[1])
+        cf.collect(cf.simulate.Basic(), cf.policies.Uniform(10), n, 1, path=sys.argv[2])
+        print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+        """
+    )
+    peaks = []
+    for n in (20_000, 320_000):
+        done = subprocess.run(
+            [sys.executable, "-c", program, str(n), str(tmp_path / f"{n}.parquet")],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        peaks.append(int(done.stdout) / 1024)
+    rows = pl.scan_parquet(tmp_path / "320000.parquet").select(pl.len()).collect().item()
+    assert rows == 3_200_000
+    # The larger log has 270 MB of columns more.
+    assert peaks[1] - peaks[0] < 130, peaks
