@@ -74,6 +74,23 @@ def test_the_decision_table_leads_to_every_one():
     assert [row["name"] for row in REGISTRY if f"`{row['name']}`" not in decisions] == []
 
 
+def test_the_table_of_options_is_the_registry():
+    text = (ROOT / "docs" / PAGES["bandit"]).read_text("utf-8")
+    rows = text.split("| estimators | options |\n|---|---|\n")[1].split("\n\n")[0].splitlines()
+    takes = {}
+    for line in rows:
+        names, options = line.strip("|").split("|")
+        found = re.findall(r"`(\w+)`", options)
+        assert found or options.strip() == "none"
+        assert options.endswith("always ") == (len(found) == 1)
+        for name in re.findall(r"`(\w+)`", names):
+            assert name not in takes
+            takes[name] = found
+    assert takes == {row["name"]: row["options"] for row in REGISTRY}
+    for row in REGISTRY:
+        assert row["required"] == (takes[row["name"]][0] if len(takes[row["name"]]) == 1 else None)
+
+
 def test_every_option_is_explained():
     text = (ROOT / "docs" / PAGES["bandit"]).read_text("utf-8")
     for option in (*TRANSFORMS, "per_step", "n_step"):
