@@ -316,8 +316,9 @@ def test_kernels_that_make_no_sense(options, match):
 )
 def test_policies_that_make_no_sense(columns, match):
     frame, _ = continuous(7, 50, 1)
-    with pytest.raises(cf.InvalidPolicyError, match=match):
+    with pytest.raises(cf.InvalidPolicyError, match=match) as error:
         cf.evaluate(logged(frame, 1), {"new": cf.PolicyColumns(**columns)}, ["tis"])
+    assert str(error.value).count('policy "new"') == 1
 
 
 def test_without_a_kernel_there_is_no_density():

@@ -182,8 +182,7 @@ def resolve(
     wanted = {key for keys in needs.values() for key in keys}
     if columns.action is not None and log.roles["action_type"] == "continuous":
         kernel = _kernel(name, columns)
-        with named(f'policy "{name}"', InvalidPolicyError):
-            given["prob"] = density_of(name, centres(name, columns.action, log), kernel, log)
+        given["prob"] = density_of(name, centres(name, columns.action, log), kernel, log)
     elif columns.action is not None:
         given["prob"] = chosen_prob(name, chosen_column(name, columns.action, log), log)
     if columns.action_probs is not None:

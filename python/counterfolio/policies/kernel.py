@@ -12,7 +12,7 @@ from counterfolio.arguments import one_of
 from counterfolio.dense import blocks
 from counterfolio.exceptions import InvalidArgumentError, InvalidPolicyError
 from counterfolio.policies.continuous import parameter
-from counterfolio.policies.objects import logged_actions
+from counterfolio.policies.objects import logged_actions, named
 from counterfolio.text import plural
 
 if TYPE_CHECKING:
@@ -185,4 +185,5 @@ def density_of(
             f"finite, first at row {int(bad.argmax())}; fill them in"
         )
         raise InvalidPolicyError(text)
-    return kernel.density(actions, centres)
+    with named(f'policy "{name}"', InvalidPolicyError):
+        return kernel.density(actions, centres)
