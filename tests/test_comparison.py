@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import re
 import sys
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
+import counterfolio as cf
 import numpy as np
 import polars as pl
 import pytest
@@ -16,6 +18,8 @@ ROOT = Path(__file__).parents[1]
 sys.path.append(str(ROOT / "benches"))
 
 import comparison  # noqa: E402
+import comparison_intervals as intervals  # noqa: E402
+import comparison_tables  # noqa: E402
 import scope_rl_formulas as scope_rl  # noqa: E402
 from comparison_logs import far_policy, fixed_length  # noqa: E402
 
@@ -149,6 +153,16 @@ def test_v_of_the_next_state_is_misplaced():
     assert error == pytest.approx(0.9**3 * (0.9 - 1) * last, abs=SAME)
 
 
+def test_sm_sndr_begins_with_v_of_the_second_state():
+    """With all weights 1 nothing else tells it from sm_dr."""
+    rows = fixed_length(0.9).theirs()
+    rows = replace(rows, prob=rows.pscore, state_ratio=np.ones_like(rows.prob))
+    sndr, dr = (scope_rl.marginal(name, rows, 0.9).mean() for name in ("sm_sndr", "sm_dr"))
+    second, first = rows.v[:, 1].mean(), rows.v[:, 0].mean()
+    assert abs(second - first) > 0.1
+    assert sndr - dr == pytest.approx(second - first, abs=SAME)
+
+
 def test_the_distribution_is_a_row_down():
     found = table("distribution")
     assert all(near(found, "theirs, mended", "ours"))
@@ -164,6 +178,32 @@ def test_statistics_differ_by_what_is_named():
     lowest = table("distribution").row(0, named=True)
     assert mean["truth"][0] - mean["theirs"][0] == pytest.approx(lowest["truth"] * lowest["x"])
     assert lowest["truth"] * lowest["x"] == pytest.approx(0.0144)
+
+
+def test_a_tenth_of_every_return_is_missing_from_the_distribution():
+    """At gamma 0.9 the first reward counts 0.9 times, and the grid is of undiscounted returns."""
+    case = fixed_length(0.9)
+    points, probability = case.returns
+    grid = comparison_tables.default_grid(case)
+    found = scope_rl.cdf("cd_tis", case.theirs(), 0.9, grid)
+    below = np.array([probability[0.9 * points < x].sum() for x in grid])
+    np.testing.assert_allclose(found[1:], below[1:], atol=SAME)
+    right = np.array([probability[points < x].sum() for x in grid])
+    assert abs(found - right).max() > 0.1
+
+
+def test_cvar_takes_the_whole_point_at_which_f_passes():
+    """On their own F, so that nothing else is wrong with it than that."""
+    x, f = (table("distribution")[key].to_numpy() for key in ("x", "theirs"))
+    last = int((f > 0.1).argmax())
+    mass = np.diff(f)[:last]
+    whole = mass @ x[1 : last + 1] / f[last]
+    # Of the last point only what is missing to 10 %.
+    part = (mass[:-1] @ x[1:last] + (0.1 - f[last - 1]) * x[last]) / 0.1
+    assert whole - part > 0.1
+    for name in ("cd_tis", "cd_sntis"):
+        found = table("statistics").filter(estimator=name, statistic="cvar", gamma=1.0)
+        assert found["theirs"][0] == pytest.approx(whole, abs=SAME)
 
 
 def test_kernels():
@@ -188,6 +228,32 @@ def test_widths():
     assert (half["t"]["theirs"] < 0.85 * half["t"]["ours"]).all()
     assert (half["empirical_bernstein"]["theirs"] < half["empirical_bernstein"]["ours"]).all()
     assert found.filter(rewards="losses", interval="hoeffding")["theirs"][0] < 0
+    # The sample's maximum for the range: what is added to every reward widens the interval.
+    rewards = np.array([0.0, 0.0, 1.0, 1.0])
+    narrow, wide = (scope_rl.bernstein(rewards + x, 0.05) for x in (0.0, 1.0))
+    assert wide > 1.5 * narrow
+
+
+def test_theirs_are_the_widths_of_lower_confidence():
+    """At 90 % ours are as wide as theirs at 95 %: t is one-sided, and so is ln(2 / alpha)."""
+    n = 100
+    action, reward = intervals.WINS.draw(n, seed=n)
+    log = cf.LoggedData.from_frame(
+        {"action": action, "reward": reward, "propensity": np.full(n, 0.5)}
+    )
+    for kind, options in (("t", {}), ("empirical_bernstein", {"value_range": (0.0, 1.6)})):
+        found = cf.evaluate(
+            log,
+            {"new": intervals.PROB[action]},
+            ["tis"],
+            interval=kind,
+            confidence_level=0.9,
+            **options,
+        ).estimates.row(0, named=True)
+        theirs = table("widths").filter(rewards="wins", interval=kind, n=n)["theirs"][0]
+        # Bounds may be cut off at the range of values.
+        upper = found["ci_high"] - found["value"]
+        assert theirs == pytest.approx(upper, rel=SAME), kind
 
 
 def test_coverage():
@@ -204,7 +270,10 @@ def test_coverage():
 def test_the_bootstrap_normalises_in_every_replicate():
     found = table("resampled")
     np.testing.assert_allclose(found["ours"], 1.0, atol=1e-12)
-    assert found["theirs"][1] - found["theirs"][0] > 0.1
+    # That of the mean weight in 200 episodes, whatever the seed.
+    weight = intervals.PROB[np.random.default_rng(0).integers(2, size=200)]
+    width = 2 * 1.96 * weight.std() / weight.mean() / np.sqrt(200)
+    assert found["theirs"][1] - found["theirs"][0] == pytest.approx(width, rel=0.08)
 
 
 def test_the_page_is_what_the_script_writes(monkeypatch):

@@ -10,9 +10,9 @@ import mdp
 import numpy as np
 import polars as pl
 import pytest
+from distribution_oracle import GAMMA, NAMES, POLICIES, logged, random_log
 from hypothesis import given
 from hypothesis import strategies as st
-from test_distribution import GAMMA, NAMES, POLICIES, logged, random_log
 
 LEVELS = (0.05, 0.25, 0.6)
 RANGE = (-40.0, 40.0)

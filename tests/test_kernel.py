@@ -316,8 +316,9 @@ def test_kernels_that_make_no_sense(options, match):
 )
 def test_policies_that_make_no_sense(columns, match):
     frame, _ = continuous(7, 50, 1)
-    with pytest.raises(cf.InvalidPolicyError, match=match):
+    with pytest.raises(cf.InvalidPolicyError, match=match) as error:
         cf.evaluate(logged(frame, 1), {"new": cf.PolicyColumns(**columns)}, ["tis"])
+    assert str(error.value).count('policy "new"') == 1
 
 
 def test_without_a_kernel_there_is_no_density():
@@ -337,3 +338,29 @@ def test_the_report_says_what_was_chosen(tmp_path):
     text = (tmp_path / "report.html").read_text("utf-8")
     assert "(SLOPE, from 11)" in text
     assert "no interval knows its bias" in text
+
+
+@pytest.mark.parametrize("d", [1, 3])
+@pytest.mark.parametrize("bounds", [None, (-5.0, 5.0)])
+def test_densities_have_the_same_bits_for_any_number_of_threads(d, bounds):
+    """Rows are cut into blocks, the last of which is not full."""
+    rng = np.random.default_rng(d)
+    actions, chosen = rng.uniform(-5, 5, (2, 60_001, d))
+    kernel = Kernel(bandwidth=0.7, action_bounds=bounds)
+    few = [slice(i, i + 1_000) for i in range(0, len(actions), 1_000)]
+    wanted = np.concatenate([kernel.density(actions[rows], chosen[rows]) for rows in few])
+    assert len(np.unique(wanted)) > 59_000
+    for threads in (1, 2, 3, 8):
+        found = kernel.density(actions, chosen, threads)
+        assert found.tobytes() == wanted.tobytes(), threads
+
+
+def test_bandwidths_and_estimates_have_the_same_bits_for_any_number_of_threads():
+    frame, _ = continuous(9, 60_000, 1)
+    policies = {"new": cf.PolicyColumns(action=np.zeros(60_000), kernel=Kernel())}
+    one, many = (
+        cf.evaluate(logged(frame, 1), policies, ["sntis"], num_threads=threads)
+        for threads in (1, 4)
+    )
+    assert one.settings["bandwidths"] == many.settings["bandwidths"]
+    assert one.estimates.equals(many.estimates)

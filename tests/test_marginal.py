@@ -248,6 +248,19 @@ def test_transforms_shrink_towards_what_they_should():
     assert none[0] == pytest.approx(logged_value, rel=1e-12)
 
 
+@pytest.mark.parametrize("name", [n for n, row in REGISTRY.items() if "exponent" in row["options"]])
+def test_an_exponent_of_0_leaves_the_log_and_what_q_adds(name):
+    """Weights of 0 become 1 too: seed 3 has actions that the policy never takes."""
+    log = random_log(3, 100, 0.9)
+    step, reward, p, q, v = (
+        log.columns[key] for key in ("timestep", "reward", "p_new", "q_new", "v_new")
+    )
+    assert (p == 0).any()
+    earned = reward + v - q if "q" in REGISTRY[name]["needs"] else reward
+    (found,) = values(log, [f"{name}[exponent=0]"], 0.9, policy())
+    assert found[0] == pytest.approx(0.9**step @ earned / log.n_episodes, rel=1e-12)
+
+
 # Exact values.
 
 

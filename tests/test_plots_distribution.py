@@ -8,7 +8,7 @@ import counterfolio as cf
 import numpy as np
 import pytest
 from counterfolio import plots
-from test_distribution import GAMMA, POLICIES, logged, random_log
+from distribution_oracle import GAMMA, POLICIES, logged, random_log
 from test_html_report import HOSTILE as WRITTEN
 from test_html_report import page, read
 from test_plots import HOSTILE, picture

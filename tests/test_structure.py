@@ -48,7 +48,7 @@ ORDER = [
     {"summary", "assumptions"},
     {"assessment"},
     {"report"},
-    {"evaluated", "evaluation_files"},
+    {"evaluated", "evaluation_files", "estimator_part"},
     {"evaluation"},
     {"distribution_values", "distribution_bounds"},
     {"distribution"},

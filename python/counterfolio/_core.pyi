@@ -305,6 +305,7 @@ def kernel_density(
     centres: NDArray[np.float64],
     bandwidths: Sequence[float],
     bounds: Sequence[tuple[float, float]] | None,
+    num_threads: int,
 ) -> NDArray[np.float64]: ...
 
 # models.rs

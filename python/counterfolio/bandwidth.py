@@ -75,7 +75,7 @@ def with_bandwidth(
         raise InvalidPolicyError(text)
     targets = centres(name, columns.action, log)
     grid = [rule * factor for factor in GRID]
-    probs = [density_of(name, targets, kernel.with_bandwidth(h), log) for h in grid]
+    probs = [density_of(name, targets, kernel.with_bandwidth(h), log, threads) for h in grid]
     inputs = [only_prob(name, as_column("prob", prob)) for prob in probs]
     sntis = [Estimator("sntis").for_core]
     found = _core.evaluate(

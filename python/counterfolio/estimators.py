@@ -95,7 +95,9 @@ class Estimator:
     clip
         min(w, clip), for clip > 0. Ionides 2008.
     exponent
-        w^exponent, from 0 (the logged policy's own value) to 1. Korba & Portier 2022.
+        w^exponent, from 0 to 1. Korba & Portier 2022. At 0 every weight is 1, and estimators that
+        weigh rewards give the logged policy's own mean return; doubly robust ones add to it what Q
+        expects of the change of policies, the sum of gamma^t (v - q).
     shrinkage
         l w / (w^2 + l), for l > 0. Su et al. 2020 (DRos).
     harmonic
@@ -108,7 +110,8 @@ class Estimator:
         ln(1 + l w r) / l instead of w r, for l > 0 and rewards of 0 or more; of "ls" alone.
         Sakhi et al. 2024.
     per_step
-        Transform the ratio of each step instead of the weight that is their product.
+        Transform the ratio of each step instead of the weight that is their product. Marginal
+        weights and those estimators that must have an option do not take it.
 
     Raises
     ------
@@ -118,7 +121,8 @@ class Estimator:
     Notes
     -----
     A transform makes weights smaller or more even, and the estimate biased: it pays where the
-    spread of the weights is the larger error. One at a time.
+    spread of the weights is the larger error. One at a time. docs/estimators-bandit.md says which
+    estimator takes which.
     """
 
     name: str

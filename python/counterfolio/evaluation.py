@@ -12,15 +12,13 @@ import polars as pl
 
 from counterfolio import delta
 from counterfolio import estimators as registry
-from counterfolio.contrasts import Contrasts
 from counterfolio.display import caption, interval_name, layout
+from counterfolio.estimator_part import contrasts_of, replicates_of
 from counterfolio.evaluation_files import read_evaluation, write_evaluation
 from counterfolio.exceptions import InvalidArgumentError
 from counterfolio.files import check_folder, check_path, write_text
-from counterfolio.intervals import FEWEST_UNITS, units_of
 from counterfolio.policies import BEHAVIOR
 from counterfolio.portfolio import Portfolio, portfolio
-from counterfolio.prediction import Replicates
 from counterfolio.ranking import places_of, ranking
 from counterfolio.sources import take
 from counterfolio.summary import verdict_of
@@ -204,31 +202,7 @@ class Evaluation:
             source = self._need_source("delta")
             return source.delta(pairs, self.settings, simultaneous=simultaneous)
         label = self._estimator(estimator)
-        return self._contrasts(label).compare(policy, baseline, simultaneous=simultaneous)
-
-    def _contrasts(self, label: str, among: Sequence[str] | None = None) -> Contrasts:
-        which = places_of(among, self.policies)
-        rows, kept = take(self.rows(label), which), [*which, -1]
-        drawn = self._replicates(label, which)
-        e = self.estimators.index(label)
-        return Contrasts(
-            label,
-            [*rows["policy"], BEHAVIOR],
-            [*rows["value"], self.behavior_value],
-            [*rows["note"], self.estimates["note"][-1]],
-            self.variances[e][np.ix_(kept, kept)],
-            None if self.accelerations is None else self.accelerations[e][np.ix_(kept, kept)],
-            None if drawn is None else np.column_stack([drawn.values, drawn.behavior]),
-            self.settings,
-        )
-
-    def _replicates(self, label: str, which: NDArray[np.int64]) -> Replicates | None:
-        if self.replicates is None or self.behavior_replicates is None:
-            return None
-        values = self.replicates[:, which, self.estimators.index(label)]
-        if units_of(self.settings) < FEWEST_UNITS:
-            values = np.full_like(values, np.nan)  # what is drawn again and again says nothing
-        return Replicates(values, self.behavior_replicates, self.settings["seed"])
+        return contrasts_of(self, label).compare(policy, baseline, simultaneous=simultaneous)
 
     def contenders(
         self, estimator: str | None = None, among: Sequence[str] | None = None
@@ -256,7 +230,7 @@ class Evaluation:
             (null where the estimate is undefined).
         """
         label = self._estimator(estimator)
-        return self._contrasts(label, among).contenders()
+        return contrasts_of(self, label, among).contenders()
 
     def ranking(
         self,
@@ -284,7 +258,7 @@ class Evaluation:
             replicates in which it is among the top k).
         """
         label, which = self._estimator(estimator), places_of(among, self.policies)
-        drawn = self._replicates(label, which)
+        drawn = replicates_of(self, label, which)
         values = None if drawn is None else drawn.values
         return ranking(take(self.rows(label), which), score, values, self.settings)
 
@@ -319,7 +293,7 @@ class Evaluation:
             rows,
             self.behavior_value,
             variances[np.ix_(kept, kept)],
-            self._replicates(label, which),
+            replicates_of(self, label, which),
             k,
             score,
             self.settings["alternative"],

@@ -205,7 +205,7 @@ def check_task(
         )
         raise InvalidLogError(text)
     check_log_for(asked, log, described)
-    inputs = [resolve(name, columns, log, needs) for name, columns in described.items()]
+    inputs = [resolve(name, columns, log, needs, threads) for name, columns in described.items()]
     return Task(log, prepared, described, asked, inputs, float(gamma), threads, bandwidths, notes)
 
 

@@ -1,64 +1,27 @@
 """The options of the commands, as typer takes them, in the panels of --help."""
 
 # No `from __future__ import annotations`: typer reads the annotations.
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-COLUMNS, POLICIES, MODELS, ESTIMATION, UNCERTAINTY, RANKING, OUTPUT, RUN = (
-    "Columns of the log",
-    "Policies",
-    "Models",
-    "Estimation",
-    "Uncertainty",
-    "Ranking",
-    "Output",
-    "Run",
+from counterfolio.cli.declare import (
+    COLUMNS,
+    ESTIMATION,
+    MODELS,
+    OUTPUT,
+    POLICIES,
+    RANKING,
+    RUN,
+    UNCERTAINTY,
+    flag,
+    number,
+    option,
+    whole,
 )
+
 Text = str | None
 Texts = list[str] | None
-
-
-def _option(name: str, panel: str, metavar: str, text: str, **further: Any) -> Any:
-    return typer.Option(
-        f"--{name}",
-        metavar=metavar,
-        help=text,
-        rich_help_panel=panel,
-        show_default=False,
-        **further,
-    )
-
-
-def _number(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        point = text.replace(",", ".", 1)
-        hint = f"write {point}" if "," in text and _is_float(point) else "write one, as in 0.95"
-        raise typer.BadParameter(f'"{text}" is no number; {hint}') from None
-
-
-def _is_float(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
-
-
-def _whole(text: str) -> int:
-    try:
-        return int(text)
-    except ValueError:
-        raise typer.BadParameter(f'"{text}" is no whole number; write one, as in 3') from None
-
-
-def _flag(name: str, panel: str, text: str) -> Any:
-    return typer.Option(
-        f"--{name}", metavar=" ", help=text, rich_help_panel=panel, show_default=False
-    )
-
 
 Log = Annotated[
     Text,
@@ -87,18 +50,18 @@ Html = Annotated[
 ]
 InputFormat = Annotated[
     Text,
-    _option(
+    option(
         "input-format",
         COLUMNS,
         "FORMAT",
         "parquet, csv, tsv or arrow. Default: by the ending of the name.",
     ),
 ]
-Action = Annotated[Text, _option("action", COLUMNS, "COLUMN", "What was done. Default: action.")]
-Reward = Annotated[Text, _option("reward", COLUMNS, "COLUMN", "What came of it. Default: reward.")]
+Action = Annotated[Text, option("action", COLUMNS, "COLUMN", "What was done. Default: action.")]
+Reward = Annotated[Text, option("reward", COLUMNS, "COLUMN", "What came of it. Default: reward.")]
 Propensity = Annotated[
     Text,
-    _option(
+    option(
         "propensity",
         COLUMNS,
         "COLUMN",
@@ -106,11 +69,11 @@ Propensity = Annotated[
     ),
 ]
 NoPropensity = Annotated[
-    bool, _flag("no-propensity", COLUMNS, "The log has none; use dm, or --fit.")
+    bool, flag("no-propensity", COLUMNS, "The log has none; use dm, or --fit.")
 ]
 ActionProbs = Annotated[
     Text,
-    _option(
+    option(
         "action-probs",
         COLUMNS,
         "COLUMN",
@@ -119,7 +82,7 @@ ActionProbs = Annotated[
 ]
 Actions = Annotated[
     Texts,
-    _option(
+    option(
         "actions",
         COLUMNS,
         "LABEL",
@@ -128,27 +91,27 @@ Actions = Annotated[
 ]
 ActionType = Annotated[
     Text,
-    _option("action-type", COLUMNS, "TYPE", "discrete (default) or continuous."),
+    option("action-type", COLUMNS, "TYPE", "discrete (default) or continuous."),
 ]
 EpisodeId = Annotated[
     Text,
-    _option("episode-id", COLUMNS, "COLUMN", "The same on all rows of an episode."),
+    option("episode-id", COLUMNS, "COLUMN", "The same on all rows of an episode."),
 ]
 Timestep = Annotated[
     Text,
-    _option("timestep", COLUMNS, "COLUMN", "Rises within each episode; it is only checked."),
+    option("timestep", COLUMNS, "COLUMN", "Rises within each episode; it is only checked."),
 ]
 Terminated = Annotated[
     Text,
-    _option("terminated", COLUMNS, "COLUMN", "True on the last row of an episode."),
+    option("terminated", COLUMNS, "COLUMN", "True on the last row of an episode."),
 ]
 Truncated = Annotated[
     Text,
-    _option("truncated", COLUMNS, "COLUMN", "True on the last row of an episode cut off."),
+    option("truncated", COLUMNS, "COLUMN", "True on the last row of an episode cut off."),
 ]
 Cluster = Annotated[
     Text,
-    _option(
+    option(
         "cluster",
         COLUMNS,
         "COLUMN",
@@ -157,11 +120,11 @@ Cluster = Annotated[
 ]
 State = Annotated[
     Texts,
-    _option("state", COLUMNS, "COLUMN", "A column of the state; repeat it for several."),
+    option("state", COLUMNS, "COLUMN", "A column of the state; repeat it for several."),
 ]
 Policy = Annotated[
     Texts,
-    _option(
+    option(
         "policy",
         POLICIES,
         "NAME=COLUMN",
@@ -173,7 +136,7 @@ Policy = Annotated[
 ]
 Fit = Annotated[
     bool,
-    _flag(
+    flag(
         "fit",
         MODELS,
         "Fit what is lacking, from --state: propensities, and q and v of candidates given as "
@@ -182,7 +145,7 @@ Fit = Annotated[
 ]
 Features = Annotated[
     Text,
-    _option(
+    option(
         "features",
         MODELS,
         "NAME",
@@ -191,31 +154,29 @@ Features = Annotated[
 ]
 CrossFit = Annotated[
     int | None,
-    _option(
+    option(
         "cross-fit",
         MODELS,
         "FOLDS",
         "Folds of episodes; 0: every model learns from all rows. Default: 5.",
-        parser=_whole,
+        parser=whole,
     ),
 ]
 Segment = Annotated[
     Texts,
-    _option("segment", OUTPUT, "COLUMN", "Report mean returns by its values; may be repeated."),
+    option("segment", OUTPUT, "COLUMN", "Report mean returns by its values; may be repeated."),
 ]
 Time = Annotated[
     Text,
-    _option("time", OUTPUT, "COLUMN", "Report mean returns over the time that it holds."),
+    option("time", OUTPUT, "COLUMN", "Report mean returns over the time that it holds."),
 ]
 Gamma = Annotated[
     float | None,
-    _option(
-        "gamma", ESTIMATION, "NUMBER", "Discount factor in (0, 1]. Default: 1.", parser=_number
-    ),
+    option("gamma", ESTIMATION, "NUMBER", "Discount factor in (0, 1]. Default: 1.", parser=number),
 ]
 Estimators = Annotated[
     Texts,
-    _option(
+    option(
         "estimators",
         ESTIMATION,
         "NAMES",
@@ -225,7 +186,7 @@ Estimators = Annotated[
 ]
 Interval = Annotated[
     Text,
-    _option(
+    option(
         "interval",
         UNCERTAINTY,
         "KIND",
@@ -235,17 +196,17 @@ Interval = Annotated[
 ]
 ConfidenceLevel = Annotated[
     float | None,
-    _option(
+    option(
         "confidence-level",
         UNCERTAINTY,
         "LEVEL",
         "Of the intervals. Default: 0.95.",
-        parser=_number,
+        parser=number,
     ),
 ]
 Alternative = Annotated[
     Text,
-    _option(
+    option(
         "alternative",
         UNCERTAINTY,
         "SIDE",
@@ -254,19 +215,19 @@ Alternative = Annotated[
 ]
 NResamples = Annotated[
     int | None,
-    _option(
+    option(
         "n-resamples",
         UNCERTAINTY,
         "NUMBER",
         "How often to resample the log: for --interval bootstrap, for probabilities of ranks, for "
         "what SharpeRatio@k will be. Default: 1000 with --interval bootstrap or evaluate "
         "--report, else 0.",
-        parser=_whole,
+        parser=whole,
     ),
 ]
 Method = Annotated[
     Text,
-    _option(
+    option(
         "method",
         UNCERTAINTY,
         "METHOD",
@@ -275,7 +236,7 @@ Method = Annotated[
 ]
 Resampling = Annotated[
     Text,
-    _option(
+    option(
         "resampling",
         UNCERTAINTY,
         "WAY",
@@ -284,17 +245,17 @@ Resampling = Annotated[
 ]
 Seed = Annotated[
     int | None,
-    _option(
+    option(
         "seed",
         UNCERTAINTY,
         "NUMBER",
         "Of what is random. Default: drawn, and told.",
-        parser=_whole,
+        parser=whole,
     ),
 ]
 ValueRange = Annotated[
     Text,
-    _option(
+    option(
         "value-range",
         UNCERTAINTY,
         "LOW,HIGH",
@@ -303,29 +264,29 @@ ValueRange = Annotated[
 ]
 ReturnRange = Annotated[
     Text,
-    _option("return-range", UNCERTAINTY, "LOW,HIGH", "The same on an episode's return."),
+    option("return-range", UNCERTAINTY, "LOW,HIGH", "The same on an episode's return."),
 ]
 WeightRange = Annotated[
     Text,
-    _option("weight-range", UNCERTAINTY, "LOW,HIGH", "The same on an episode's weight."),
+    option("weight-range", UNCERTAINTY, "LOW,HIGH", "The same on an episode's weight."),
 ]
 ReturnMin = Annotated[
     float | None,
-    _option(
+    option(
         "return-min",
         UNCERTAINTY,
         "NUMBER",
         "Least return of an episode, for hcope. Default: rewards are never negative.",
-        parser=_number,
+        parser=number,
     ),
 ]
 NumThreads = Annotated[
     int | None,
-    _option("num-threads", ESTIMATION, "NUMBER", "Default: the cores there are.", parser=_whole),
+    option("num-threads", ESTIMATION, "NUMBER", "Default: the cores there are.", parser=whole),
 ]
 Estimator = Annotated[
     Text,
-    _option(
+    option(
         "estimator",
         RANKING,
         "NAME",
@@ -335,7 +296,7 @@ Estimator = Annotated[
 ]
 Score = Annotated[
     Text,
-    _option(
+    option(
         "score",
         RANKING,
         "SCORE",
@@ -344,32 +305,32 @@ Score = Annotated[
 ]
 K = Annotated[
     int | None,
-    _option(
+    option(
         "k",
         RANKING,
         "NUMBER",
         "Size of the shortlist. Default: 3, or fewer policies.",
-        parser=_whole,
+        parser=whole,
     ),
 ]
 KOfReport = Annotated[
     int | None,
-    _option(
+    option(
         "k",
         OUTPUT,
         "NUMBER",
         "Size of the report's shortlist. Default: 3, or fewer.",
-        parser=_whole,
+        parser=whole,
     ),
 ]
 Report = Annotated[
     Text,
-    _option("report", OUTPUT, "FILE", "Write a report for someone who decides: one HTML file."),
+    option("report", OUTPUT, "FILE", "Write a report for someone who decides: one HTML file."),
 ]
-Title = Annotated[Text, _option("title", OUTPUT, "TEXT", "Heads the report.")]
+Title = Annotated[Text, option("title", OUTPUT, "TEXT", "Heads the report.")]
 Truth = Annotated[
     Texts,
-    _option(
+    option(
         "truth",
         OUTPUT,
         "NAME=VALUE",
@@ -379,11 +340,11 @@ Truth = Annotated[
 ]
 Save = Annotated[
     Text,
-    _option("save", OUTPUT, "FILE", "Save the evaluation as Parquet, for rank and report."),
+    option("save", OUTPUT, "FILE", "Save the evaluation as Parquet, for rank and report."),
 ]
 Format = Annotated[
     Text,
-    _option(
+    option(
         "format",
         OUTPUT,
         "FORMAT",
@@ -391,13 +352,13 @@ Format = Annotated[
     ),
 ]
 Output = Annotated[
-    Text, _option("output", OUTPUT, "FILE", "Write there instead of standard output.")
+    Text, option("output", OUTPUT, "FILE", "Write there instead of standard output.")
 ]
 Config = Annotated[
     Text,
-    _option("config", RUN, "FILE", "A saved run (TOML); the command line overrides it."),
+    option("config", RUN, "FILE", "A saved run (TOML); the command line overrides it."),
 ]
 SaveConfig = Annotated[
     Text,
-    _option("save-config", RUN, "FILE", "Save this run, for --config."),
+    option("save-config", RUN, "FILE", "Save this run, for --config."),
 ]

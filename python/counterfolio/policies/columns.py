@@ -160,7 +160,11 @@ def describe_columns(name: str, policy: object) -> PolicyColumns:
 
 
 def resolve(
-    name: str, columns: PolicyColumns, log: LoggedData, needs: Mapping[str, Sequence[str]]
+    name: str,
+    columns: PolicyColumns,
+    log: LoggedData,
+    needs: Mapping[str, Sequence[str]],
+    threads: int,
 ) -> CorePolicy:
     """Bring a policy to the columns that the core reads.
 
@@ -168,6 +172,8 @@ def resolve(
     ----------
     needs
         For each estimator asked for, the columns that it reads.
+    threads
+        Over how many a kernel's densities are spread.
 
     Raises
     ------
@@ -182,8 +188,7 @@ def resolve(
     wanted = {key for keys in needs.values() for key in keys}
     if columns.action is not None and log.roles["action_type"] == "continuous":
         kernel = _kernel(name, columns)
-        with named(f'policy "{name}"', InvalidPolicyError):
-            given["prob"] = density_of(name, centres(name, columns.action, log), kernel, log)
+        given["prob"] = density_of(name, centres(name, columns.action, log), kernel, log, threads)
     elif columns.action is not None:
         given["prob"] = chosen_prob(name, chosen_column(name, columns.action, log), log)
     if columns.action_probs is not None:

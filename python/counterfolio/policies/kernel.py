@@ -12,7 +12,7 @@ from counterfolio.arguments import one_of
 from counterfolio.dense import blocks
 from counterfolio.exceptions import InvalidArgumentError, InvalidPolicyError
 from counterfolio.policies.continuous import parameter
-from counterfolio.policies.objects import logged_actions
+from counterfolio.policies.objects import logged_actions, named
 from counterfolio.text import plural
 
 if TYPE_CHECKING:
@@ -87,13 +87,15 @@ class Kernel:
         """Return the same kernel with another bandwidth."""
         return replace(self, bandwidth=bandwidth.tolist())
 
-    def density(self, actions: Any, centres: Any) -> NDArray[np.float64]:
+    def density(self, actions: Any, centres: Any, num_threads: int = 1) -> NDArray[np.float64]:
         """Return K_h(a - c) of each row.
 
         Parameters
         ----------
         actions, centres
             float64 arrays of shape (n, d).
+        num_threads
+            How many threads the rows are spread over; the result is the same. Default: 1.
 
         Raises
         ------
@@ -110,7 +112,7 @@ class Kernel:
             self._inside("logged actions", actions, low, high)
             self._inside("actions of the policy", centres, low, high)
             bounds = list(zip(low.tolist(), high.tolist(), strict=True))
-        return _core.kernel_density(self.name, actions, centres, h.tolist(), bounds)
+        return _core.kernel_density(self.name, actions, centres, h.tolist(), bounds, num_threads)
 
     def _each(self, what: str, value: Any, d: int) -> NDArray[np.float64]:
         """Give every dimension its number."""
@@ -162,7 +164,11 @@ def vectors_of(log: LoggedData) -> NDArray[np.float64]:
 
 
 def density_of(
-    name: str, centres: NDArray[np.float64], kernel: Kernel, log: LoggedData
+    name: str,
+    centres: NDArray[np.float64],
+    kernel: Kernel,
+    log: LoggedData,
+    threads: int,
 ) -> NDArray[np.float64]:
     """Put a kernel about what a policy would have done, at what was logged.
 
@@ -185,4 +191,5 @@ def density_of(
             f"finite, first at row {int(bad.argmax())}; fill them in"
         )
         raise InvalidPolicyError(text)
-    return kernel.density(actions, centres)
+    with named(f'policy "{name}"', InvalidPolicyError):
+        return kernel.density(actions, centres, threads)

@@ -17,6 +17,12 @@ use std::f64::consts::{FRAC_1_SQRT_2, FRAC_PI_2, FRAC_PI_4, PI};
 
 use statrs::function::erf::erfc;
 
+use crate::error::Result;
+use crate::pool::Work;
+
+/// Rows of a block, which one thread does at a time.
+const ROWS: usize = 4096;
+
 /// The shape of a kernel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kernel {
@@ -90,20 +96,36 @@ impl Kernel {
 
 /// K_h(a - c) of each row, of actions and centres row by row, with a bandwidth, and bounds if any, for each
 /// dimension.
+///
+/// # Errors
+/// [`crate::error::Error::Cancelled`].
 pub fn densities(
     kernel: Kernel,
     actions: &[f64],
     centres: &[f64],
     bandwidths: &[f64],
     bounds: Option<&[(f64, f64)]>,
-) -> Vec<f64> {
+    work: &Work,
+) -> Result<Vec<f64>> {
     let d = bandwidths.len();
-    let rows = actions.chunks_exact(d).zip(centres.chunks_exact(d));
-    rows.map(|(a, c)| {
+    let density = |(a, c): (&[f64], &[f64])| -> f64 {
         let own = |j: usize| kernel.density(a[j], c[j], bandwidths[j], bounds.map(|b| b[j]));
         (0..d).map(own).product()
-    })
-    .collect()
+    };
+    let mut out = Vec::with_capacity(actions.len() / d);
+    work.fold_blocks(
+        actions.len().div_ceil(ROWS * d),
+        1,
+        || (),
+        |(), block| {
+            let own = block * ROWS * d..actions.len().min((block + 1) * ROWS * d);
+            let rows = actions[own.clone()].chunks_exact(d);
+            let pairs = rows.zip(centres[own].chunks_exact(d));
+            Ok(pairs.map(density).collect::<Vec<_>>())
+        },
+        |found| out.extend(found),
+    )?;
+    Ok(out)
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use counterfolio_core::kernel::{KERNELS, Kernel, densities};
 use numpy::{IntoPyArray, PyArray1, PyReadonlyArray2, PyUntypedArrayMethods};
 use pyo3::prelude::*;
 
-use crate::enter::alone;
+use crate::enter::enter;
 use crate::exceptions::{internal, invalid_argument};
 
 /// Names of the kernels.
@@ -22,6 +22,7 @@ pub(crate) fn kernel_density<'py>(
     centres: PyReadonlyArray2<'py, f64>,
     bandwidths: Vec<f64>,
     bounds: Option<Vec<(f64, f64)>>,
+    num_threads: usize,
 ) -> PyResult<Bound<'py, PyArray1<f64>>> {
     let kernel = Kernel::from_name(kernel)
         .ok_or_else(|| invalid_argument(format!("no kernel \"{kernel}\"")))?;
@@ -33,8 +34,9 @@ pub(crate) fn kernel_density<'py>(
         return Err(internal("actions, centres and bandwidths do not fit"));
     }
     let (actions, centres) = (actions.as_slice()?, centres.as_slice()?);
-    let found = alone(py, || {
-        densities(kernel, actions, centres, &bandwidths, bounds.as_deref())
+    let bounds = bounds.as_deref();
+    let found = enter(py, actions.len(), num_threads, 1, None, |work| {
+        densities(kernel, actions, centres, &bandwidths, bounds, work)
     })?;
     Ok(found.into_pyarray(py))
 }
