@@ -202,6 +202,15 @@ def test_actors_without_noise_take_one_action(name):
     assert (noisy.density(recording.states, recording.greedy()) > 0).all()
 
 
+def test_actions_that_are_matrices_are_laid_out_in_a_row():
+    """As logs hold them."""
+    recording = Recording("sb3_td3")
+    n = len(recording.states)
+    actions = np.arange(4 * n, dtype=np.float32).reshape(n, 2, 2)
+    recording.model.policy.predict = lambda states, deterministic: (actions, None)
+    assert np.array_equal(made(recording).mean(recording.states), actions.reshape(n, 4))
+
+
 @pytest.mark.parametrize("name", ["sb3_ppo_sde", "sb3_sac_sde"])
 def test_noise_of_several_steps_has_no_density(name):
     recording = Recording(name)
@@ -330,6 +339,23 @@ def test_a_tensor_on_another_device_is_brought_here():
     type(network.q_net).__call__ = lambda self, x: Elsewhere(values, requires_grad=True)
     assert np.array_equal(adapters.q_values(network)(np.zeros((2, 4))), values)
     assert steps == ["detach", "cpu"]
+
+
+@pytest.mark.parametrize("name", ["sb3_dqn", "sb3_ppo_discrete", "sb3_ppo_continuous", "sb3_sac"])
+def test_networks_are_out_of_the_mode_of_training_when_asked(name):
+    """Dropout and batch normalization would answer otherwise, and differently at each call."""
+    recording = Recording(name)
+    network = recording.model.policy
+    modes, ask = [True], network.obs_to_tensor
+    network.set_training_mode = modes.append
+
+    def obs_to_tensor(x):
+        assert modes[-1] is False
+        return ask(x)
+
+    network.obs_to_tensor = obs_to_tensor
+    made(recording).sample(recording.states, RNG)
+    assert len(modes) > 1
 
 
 def test_no_library_is_imported():
