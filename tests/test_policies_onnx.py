@@ -17,11 +17,13 @@ import numpy as np
 import onnx
 import pytest
 from counterfolio.policies import (
+    Deterministic,
     DeterministicAction,
     EpsilonGreedy,
     Gaussian,
     Onnx,
     Softmax,
+    SquashedGaussian,
     TruncatedGaussian,
 )
 from onnx import TensorProto, helper, numpy_helper
@@ -34,10 +36,10 @@ STATES = np.random.default_rng(0).normal(size=(50, 4))
 POLICY, ARGUMENT = cf.InvalidPolicyError, cf.InvalidArgumentError
 
 
-def model(*outputs, width=2, kind=TensorProto.FLOAT, rank=2, inputs=("x",)):
+def model(*outputs, width=2, kind=TensorProto.FLOAT, rank=2, inputs=("x",), rows="n"):
     """A model that multiplies its input by 1, 2, .. for each output."""
     dtype = helper.tensor_dtype_to_np_dtype(kind).type
-    shape = ["n", width][:rank]
+    shape = [rows, width][:rank]
     nodes = [helper.make_node("Mul", [inputs[0], f"by_{o}"], [o]) for o in outputs]
     graph = helper.make_graph(
         nodes,
@@ -92,6 +94,37 @@ def test_batches_bytes_and_outputs():
     assert np.array_equal(Onnx(made)(np.eye(2, dtype=int)), np.eye(2))
     assert repr(Onnx(path)) == f"Onnx({str(path)!r})"
     assert repr(Onnx(made)) == f"Onnx({len(made):,} bytes)"
+
+
+@pytest.mark.parametrize("rows", [1, 8, 64])
+def test_exported_for_a_number_of_rows(rows):
+    """As tracing does, where nothing is said of the first dimension."""
+    base = Onnx(model("y", rows=rows))
+    for n in (0, 1, 8, 50):
+        assert np.array_equal(base(STATES[:n, :2]), np.float32(STATES[:n, :2]))
+
+
+def test_outputs_of_networks_reach_their_heads():
+    """Q, logits, probabilities, actions; means and deviations, before squashing or not."""
+    made = model("one", "two")  # the states, and twice the states
+    states = np.abs(STATES[:, :2]) + 0.1
+    single = np.float64(np.float32(states))
+    one, two = Onnx(made, output="one"), Onnx(made, output="two")
+    best = single.argmax(axis=1)
+    assert np.array_equal(Deterministic(one).sample(states, None), best)
+    assert np.array_equal(EpsilonGreedy(one, 0.0).prob(states, best), np.ones(len(states)))
+    powers = np.exp(2 * single)
+    probs = powers / powers.sum(axis=1, keepdims=True)
+    assert Softmax(two).action_probs(states) == pytest.approx(probs, abs=1e-6)
+    normal = Gaussian(one, two)
+    z = (0.5 - single) / (2 * single)
+    wanted = (np.exp(-z * z / 2) / (2 * single * np.sqrt(2 * np.pi))).prod(axis=1)
+    actions = np.full_like(states, 0.5)
+    assert normal.density(states, actions) == pytest.approx(wanted, rel=1e-5)
+    squashed = SquashedGaussian(one, two, -1.0, 1.0)
+    slope = (1 - np.tanh(0.5) ** 2) ** 2
+    found = squashed.density(states, np.tanh(actions))
+    assert found == pytest.approx(wanted / slope, rel=1e-5)
 
 
 def test_the_same_after_a_pickle_and_without_the_file(tmp_path):

@@ -34,6 +34,7 @@ ORDER = [
     {"validation"},
     {"log"},
     {"loading", "policies"},
+    {"adapters"},
     {"models", "estimator_inputs"},
     {"preparation"},
     {"uncertainty", "return_statistics"},

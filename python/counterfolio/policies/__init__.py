@@ -16,6 +16,7 @@ from counterfolio.policies.mixture import Mixture
 from counterfolio.policies.onnx import Onnx
 from counterfolio.policies.probabilities import Classifier, Probabilities, Tabular, Uniform
 from counterfolio.policies.protocol import ContinuousPolicy, DiscretePolicy, Policy
+from counterfolio.policies.squashed import SquashedGaussian
 
 __all__ = [
     "BEHAVIOR",
@@ -33,6 +34,7 @@ __all__ = [
     "PolicyColumns",
     "Probabilities",
     "Softmax",
+    "SquashedGaussian",
     "Tabular",
     "TruncatedGaussian",
     "Uniform",

@@ -109,6 +109,22 @@ def check_std(std: Any) -> Any:
     return given
 
 
+def check_range(low: Any, high: Any) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Take the bounds of actions: numbers, or one for each dimension.
+
+    Raises
+    ------
+    InvalidArgumentError
+        If they are neither, or low is not below high.
+    """
+    lower, upper = parameter("low", low), parameter("high", high)
+    agree = lower.ndim == 0 or upper.ndim == 0 or lower.shape == upper.shape
+    if not agree or not (lower < upper).all():
+        text = f"low must be below high in each dimension, not {low!r} and {high!r}"
+        raise InvalidArgumentError(text)
+    return lower, upper
+
+
 def spread(policy: object, what: str, value: Any, shape: tuple[int, ...]) -> NDArray[np.float64]:
     """Give every action of an array of shape (n, d) its parameter."""
     if value.ndim == 1 and len(value) not in (1, shape[1]):
@@ -213,11 +229,7 @@ class TruncatedGaussian(ContinuousHead):
 
     def __post_init__(self) -> None:
         check_base(self, self.base)
-        low, high = parameter("low", self.low), parameter("high", self.high)
-        agree = low.ndim == 0 or high.ndim == 0 or low.shape == high.shape
-        if not agree or not (low < high).all():
-            text = f"low must be below high in each dimension, not {self.low!r} and {self.high!r}"
-            raise InvalidArgumentError(text)
+        low, high = check_range(self.low, self.high)
         for name, value in (("std", check_std(self.std)), ("low", low), ("high", high)):
             object.__setattr__(self, name, value)
 

@@ -38,7 +38,8 @@ class Onnx:
     output
         Name of the output to take. Default: the first.
     batch
-        Rows that are handed to the model at a time.
+        Rows that are handed to the model at a time. A model that was exported with a number of rows
+        of its own is handed that many.
 
     Raises
     ------
@@ -116,12 +117,15 @@ class Onnx:
             raise InvalidPolicyError(text)
         output = self.output or session.get_outputs()[0].name
         values = np.ascontiguousarray(given, dtype=INPUTS[wanted.type])
+        fixed = wanted.shape[0]
+        batch = fixed if isinstance(fixed, int) else self.batch
+        if isinstance(fixed, int):
+            values = np.pad(values, ((0, -len(values) % fixed), (0, 0)))
+            values = values if len(values) else np.zeros((fixed, values.shape[1]), values.dtype)
         # One batch where there are no rows: the model knows how wide its answer is.
-        starts = range(0, max(len(values), 1), self.batch)
-        parts = [
-            session.run([output], {wanted.name: values[i : i + self.batch]})[0] for i in starts
-        ]
-        return np.concatenate(parts).astype(np.float64)
+        starts = range(0, max(len(values), 1), batch)
+        parts = [session.run([output], {wanted.name: values[i : i + batch]})[0] for i in starts]
+        return np.concatenate(parts)[: len(given)].astype(np.float64)
 
     def _session(self) -> Any:
         """Open the model, once in each process."""
