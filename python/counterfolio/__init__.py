@@ -87,6 +87,11 @@ def __getattr__(name: str) -> Any:
     return counterfolio.simulate if name == "simulate" else getattr(counterfolio.simulate, name)
 
 
+def __dir__() -> list[str]:
+    # What is looked up late is there to be found too.
+    return sorted({*globals(), *__all__})
+
+
 if DEBUG_BUILD:
     import warnings
 

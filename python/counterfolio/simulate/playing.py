@@ -62,6 +62,8 @@ def play(
     seeds: Seeds,
     max_episode_steps: int | None,
     visit: Callable[[int, Step], None],
+    *,
+    weigh: bool = True,
 ) -> None:
     """Play one batch of episodes to their ends.
 
@@ -77,13 +79,17 @@ def play(
         Steps after which an episode is cut off, beside the environment's own limit.
     visit
         Called with the number of the step, from 0, and what it brought.
+    weigh
+        Whether policies are asked for propensities; those of a step are empty otherwise.
     """
     actors = [Actor(name, policy, player.action_space) for name, policy in policies.items()]
     rows = np.arange(len(seeds))
     seen = player.begin(seeds)
     number = 0
     while len(rows):
-        actions, propensities, probs = _act(actors, of[rows], seen, seeds[rows], number)
+        actions, propensities, probs = _act(
+            actors, of[rows], seen, seeds[rows], number, weigh=weigh
+        )
         after, rewards, terminated, truncated = player.step(
             rows, executed(player.action_space, actions)
         )
@@ -120,7 +126,13 @@ def states_of(seen: NDArray[Any]) -> Floats:
 
 
 def _act(
-    actors: Sequence[Actor], of: NDArray[np.intp], seen: NDArray[Any], seeds: Seeds, step: int
+    actors: Sequence[Actor],
+    of: NDArray[np.intp],
+    seen: NDArray[Any],
+    seeds: Seeds,
+    step: int,
+    *,
+    weigh: bool,
 ) -> tuple[NDArray[Any], Floats, Floats | None]:
     """Draw every episode's action from its own policy; ask all policies about it."""
     n = len(seen)
@@ -132,6 +144,8 @@ def _act(
         actions = answers[0].actions[:n]
     else:
         actions = np.stack([answer.actions[:n] for answer in answers])[of, np.arange(n)]
+    if not weigh:
+        return actions, np.empty((0, n)), None
     propensities = np.stack(
         [
             actor.propensities(answer, states, actions[padded])[:n]
@@ -210,14 +224,15 @@ class Actor:
         if found.ndim != 2 or len(found) != len(states):
             text = f"{self._who}: action_probs(states) returned shape {found.shape}"
             raise InvalidPolicyError(text)
+        found = check_probs(self._who, found)
         labels = self.policy.actions
-        if labels is None:
-            labels = range(found.shape[1])
+        labels = range(found.shape[1]) if labels is None else labels
         wanted = range(self._first, self._first + self._width)
+        if list(labels) == list(wanted):
+            return found
         advice = f"the environment's actions are {wanted.start} to {wanted.stop - 1}"
-        found = reorder(self._who, check_probs(self._who, found), labels, wanted, advice)
         # An action of the environment that the policy does not know has probability 0.
-        return check_probs(self._who, found)
+        return check_probs(self._who, reorder(self._who, found, labels, wanted, advice))
 
     def _sampled(self, states: Floats, seeds: Seeds, step: int, rng: Any) -> Floats:
         with named(self._who):
