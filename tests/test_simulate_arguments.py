@@ -11,7 +11,15 @@ import numpy as np
 import polars as pl
 import pytest
 from counterfolio import policies as pi
-from counterfolio.simulate import Basic, RealTimeBidding, Recommender, Tabular
+from counterfolio.simulate import (
+    Advance,
+    Basic,
+    Environment,
+    RealTimeBidding,
+    Recommender,
+    Tabular,
+)
+from gymnasium.utils.env_checker import check_env
 
 
 def frame(log):
@@ -37,6 +45,37 @@ def test_what_an_environment_is_fits_on_a_line():
     assert repr(Tabular.random(4, 2, end=0.1)) == (
         "Tabular(transition=<5 x 2 x 5>, reward=<5 x 2>, initial=<5>, terminal=(4,))"
     )
+
+
+class Queue(Environment):
+    """Customers wait, and an action serves some of them."""
+
+    horizon = 20
+    observation_space = gym.spaces.Box(0, 15, (1,), np.float64)
+    action_space = gym.spaces.Discrete(4)
+    state_names = ("waiting",)
+
+    def begin(self, streams):
+        return {"waiting": streams("initial").integers(10, size=len(streams.seeds))}, {}
+
+    def observe(self, state, streams):
+        return state["waiting"][:, None].astype(np.float64)
+
+    def advance(self, state, actions, streams):
+        arrived = streams("arrival").integers(4, size=len(actions))
+        waiting = np.maximum(state["waiting"] - actions, 0) + arrived
+        return Advance({"waiting": waiting}, -0.1 * waiting - 0.2 * actions, waiting > 12, {})
+
+
+def test_an_environment_of_ones_own_is_as_good():
+    assert repr(Queue()) == "Queue()"
+    logs = [frame(cf.collect(Queue(), pi.Uniform(4), 30, seed=2, num_envs=n)) for n in (1, 7, 30)]
+    assert logs[0].equals(logs[1])
+    assert logs[0].equals(logs[2])
+    ends = logs[0].group_by("episode").agg(pl.len(), pl.col("terminated", "truncated").sum())
+    assert (ends["truncated"] == (ends["len"] == 20) & (ends["terminated"] == 0)).all()
+    assert 0 < ends["terminated"].sum() < 30
+    check_env(Queue().to_gymnasium(), skip_render_check=True)
 
 
 def test_a_class_or_a_function_makes_our_environments_too():

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any, cast
+from dataclasses import dataclass, fields, is_dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -69,7 +69,8 @@ class Environment(ABC):
     def __repr__(self) -> str:
         # Arrays by their shape, and nothing that is as it would be by default.
         own = []
-        for field in fields(cast("Any", self)):
+        arguments: tuple[Any, ...] = fields(self) if is_dataclass(self) else ()
+        for field in arguments:
             value = getattr(self, field.name)
             if isinstance(value, np.ndarray):
                 if is_number(field.default) and (value == field.default).all():

@@ -216,7 +216,7 @@ fn hold_row(step: &Step<'_>, gammas: &[Gamma<f64>], row: usize) -> Held {
         let mut number = 0;
         for j in 0..many {
             won[number] = j;
-            number += usize::from(!(drawn.prices[j] >= drawn.bids[j]));
+            number += usize::from(drawn.prices[j] < drawn.bids[j]);
         }
         for &j in &won[..number] {
             let (pair, at) = (drawn.pairs[j], place + j);
