@@ -35,7 +35,7 @@ ORDER = [
     {"log"},
     {"loading", "policies"},
     {"models", "estimator_inputs"},
-    {"preparation"},
+    {"preparation", "learners"},
     {"uncertainty", "return_statistics"},
     {"intervals", "selection", "display", "verdict", "ranking"},
     {"bandwidth"},

@@ -4,7 +4,7 @@ From logged data alone: estimate what each candidate would have earned (off-poli
 the candidates, and weigh the return of the shortlist against its risk (SharpeRatio@k).
 """
 
-from counterfolio import models, policies
+from counterfolio import learners, models, policies
 from counterfolio._core import DEBUG_BUILD, __version__
 from counterfolio.assessment import Assessment, assess
 from counterfolio.diagnostics import Diagnostics
@@ -55,6 +55,7 @@ __all__ = [
     "assess",
     "evaluate",
     "evaluate_distribution",
+    "learners",
     "models",
     "policies",
     "prepare",
