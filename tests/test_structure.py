@@ -36,7 +36,7 @@ ORDER = [
     {"loading", "policies"},
     {"adapters"},
     {"models", "estimator_inputs"},
-    {"preparation"},
+    {"preparation", "learners"},
     {"uncertainty", "return_statistics"},
     {"simulate"},
     {"intervals", "selection", "display", "verdict", "ranking"},

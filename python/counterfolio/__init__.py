@@ -6,7 +6,7 @@ the candidates, and weigh the return of the shortlist against its risk (SharpeRa
 
 from typing import TYPE_CHECKING, Any
 
-from counterfolio import adapters, models, policies
+from counterfolio import adapters, learners, models, policies
 from counterfolio._core import DEBUG_BUILD, __version__
 from counterfolio.assessment import Assessment, assess
 from counterfolio.diagnostics import Diagnostics
@@ -63,6 +63,7 @@ __all__ = [
     "collect",
     "evaluate",
     "evaluate_distribution",
+    "learners",
     "models",
     "on_policy_value",
     "policies",
