@@ -6,7 +6,9 @@ the candidates, and weigh the return of the shortlist against its risk (SharpeRa
 
 from counterfolio import models, policies
 from counterfolio._core import DEBUG_BUILD, __version__
-from counterfolio.assessment import Assessment, assess
+from counterfolio.assessing import assess
+from counterfolio.assessment import Assessment
+from counterfolio.assessments import Assessments
 from counterfolio.diagnostics import Diagnostics
 from counterfolio.distribution import Distribution
 from counterfolio.distribution_estimation import evaluate_distribution
@@ -14,6 +16,7 @@ from counterfolio.estimation import evaluate
 from counterfolio.estimator_selection import EstimatorSelection, select_estimator
 from counterfolio.estimators import Estimator
 from counterfolio.evaluation import Evaluation
+from counterfolio.evaluations import Evaluations
 from counterfolio.exceptions import (
     CounterfolioError,
     InvalidArgumentError,
@@ -23,6 +26,7 @@ from counterfolio.exceptions import (
 )
 from counterfolio.loading import read_parquet
 from counterfolio.log import LoggedData
+from counterfolio.many import evaluate_many
 from counterfolio.policies import Policy, PolicyColumns
 from counterfolio.portfolio import Portfolio
 from counterfolio.prediction import PredictiveSharpeRatio
@@ -34,12 +38,14 @@ from counterfolio.validation import LogReport
 
 __all__ = [
     "Assessment",
+    "Assessments",
     "CounterfolioError",
     "Diagnostics",
     "Distribution",
     "Estimator",
     "EstimatorSelection",
     "Evaluation",
+    "Evaluations",
     "InvalidArgumentError",
     "InvalidLogError",
     "InvalidPolicyError",
@@ -55,6 +61,7 @@ __all__ = [
     "assess",
     "evaluate",
     "evaluate_distribution",
+    "evaluate_many",
     "models",
     "policies",
     "prepare",
