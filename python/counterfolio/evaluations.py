@@ -218,8 +218,9 @@ class Evaluations(Mapping[str, Evaluation]):
         columns = [
             Column("policy", rows["policy"].to_list(), left=True),
             Column("estimator", rows["estimator"].to_list(), left=True),
-            *(Column(name, cells(name)) for name in ("mean", "std", "min", "max")),
-            Column("mean std. error", cells("mean_standard_error")),
+            Column("mean", cells("mean")),
+            Column("std. dev.", cells("std")),
+            Column("std. error", cells("mean_standard_error")),
         ]
         for title, counts in (
             ("logs", rows["n_logs"].to_numpy()),
@@ -228,7 +229,10 @@ class Evaluations(Mapping[str, Evaluation]):
         ):
             if title == "logs" or counts.sum():
                 columns.append(Column(title, [f"{x:,}" for x in counts]))
-        lines = ["Over the logs; .estimates has each log's rows."]
+        lines = [
+            "Over the logs: std. dev. is their spread, std. error the mean of what each says of "
+            "its own. More in .summary; each log's rows in .estimates."
+        ]
         if (hidden := len(self.summary) - len(rows)) > 0:
             lines.append(f"{plural(hidden, 'more row')} in .summary.")
         return columns, lines
