@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from counterfolio import adapters, learners, models, policies
 from counterfolio._core import DEBUG_BUILD, __version__
-from counterfolio.assessment import Assessment, assess
+from counterfolio.assessing import assess
+from counterfolio.assessment import Assessment
+from counterfolio.assessments import Assessments
 from counterfolio.diagnostics import Diagnostics
 from counterfolio.distribution import Distribution
 from counterfolio.distribution_estimation import evaluate_distribution
@@ -16,6 +18,7 @@ from counterfolio.estimation import evaluate
 from counterfolio.estimator_selection import EstimatorSelection, select_estimator
 from counterfolio.estimators import Estimator
 from counterfolio.evaluation import Evaluation
+from counterfolio.evaluations import Evaluations
 from counterfolio.exceptions import (
     CounterfolioError,
     InvalidArgumentError,
@@ -25,6 +28,7 @@ from counterfolio.exceptions import (
 )
 from counterfolio.loading import read_parquet
 from counterfolio.log import LoggedData
+from counterfolio.many import evaluate_many
 from counterfolio.policies import Policy, PolicyColumns
 from counterfolio.portfolio import Portfolio
 from counterfolio.prediction import PredictiveSharpeRatio
@@ -40,12 +44,14 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Assessment",
+    "Assessments",
     "CounterfolioError",
     "Diagnostics",
     "Distribution",
     "Estimator",
     "EstimatorSelection",
     "Evaluation",
+    "Evaluations",
     "InvalidArgumentError",
     "InvalidLogError",
     "InvalidPolicyError",
@@ -63,6 +69,7 @@ __all__ = [
     "collect",
     "evaluate",
     "evaluate_distribution",
+    "evaluate_many",
     "learners",
     "models",
     "on_policy_value",
