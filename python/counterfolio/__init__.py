@@ -4,6 +4,7 @@ From logged data alone: estimate what each candidate would have earned (off-poli
 the candidates, and weigh the return of the shortlist against its risk (SharpeRatio@k).
 """
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
 from counterfolio import adapters, learners, models, policies
@@ -39,7 +40,8 @@ from counterfolio.selection import sharpe_ratio_at_k, top_k
 from counterfolio.validation import LogReport
 
 if TYPE_CHECKING:
-    from counterfolio import simulate
+    from counterfolio import experiments, simulate
+    from counterfolio.experiments import experiment
     from counterfolio.simulate import collect, on_policy_value
 
 __all__ = [
@@ -70,6 +72,8 @@ __all__ = [
     "evaluate",
     "evaluate_distribution",
     "evaluate_many",
+    "experiment",
+    "experiments",
     "learners",
     "models",
     "on_policy_value",
@@ -85,14 +89,21 @@ __all__ = [
 ]
 
 
+#: Where to find what only who simulates waits for, since it needs gymnasium.
+_LATER = {
+    "collect": "simulate",
+    "experiment": "experiments",
+    "on_policy_value": "simulate",
+}
+
+
 def __getattr__(name: str) -> Any:
-    # Only who simulates waits for gymnasium.
-    if name not in ("collect", "on_policy_value", "simulate"):
+    module = _LATER.get(name, name)
+    if module not in _LATER.values():
         text = f"module 'counterfolio' has no attribute {name!r}"
         raise AttributeError(text)
-    import counterfolio.simulate
-
-    return counterfolio.simulate if name == "simulate" else getattr(counterfolio.simulate, name)
+    found = importlib.import_module(f"counterfolio.{module}")
+    return found if name == module else getattr(found, name)
 
 
 if DEBUG_BUILD:

@@ -1,0 +1,171 @@
+"""`experiment`: logs from a simulator, candidates, estimates, truth, and who was right."""
+
+from __future__ import annotations
+
+import time
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from counterfolio.arguments import check_k, is_whole
+from counterfolio.assessing import assess
+from counterfolio.exceptions import InvalidArgumentError
+from counterfolio.experiments.candidates import learned_behavior, learned_candidates
+from counterfolio.experiments.result import Experiment
+from counterfolio.many import evaluate_many
+from counterfolio.policies import BEHAVIOR, check_policies
+from counterfolio.preparation import prepare
+from counterfolio.simulate import collect, on_policy_value
+from counterfolio.simulate.environment import check_count
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
+
+    from counterfolio.estimators import Estimator
+    from counterfolio.log import LoggedData
+    from counterfolio.policies import Policy
+
+#: The estimators of arXiv 2311.18207.
+ESTIMATORS = ("dm", "snpdis", "sndr", "sm_snis", "sm_sndr")
+
+
+def experiment(
+    env: Any = "counterfolio/RealTimeBidding-v0",
+    behavior: Policy | None = None,
+    candidates: Mapping[str, Policy] | Callable[[LoggedData], Mapping[str, Policy]] | None = None,
+    *,
+    estimators: Sequence[str | Estimator] = ESTIMATORS,
+    n_logs: int = 20,
+    n_episodes: int = 1000,
+    n_training: int = 2000,
+    n_roll_outs: int = 10_000,
+    gamma: float = 1.0,
+    k: int | None = None,
+    cross_fit: int | None = 2,
+    q_model: Any = None,
+    ratio_model: Any = None,
+    seed: int = 0,
+    num_threads: int | None = None,
+    path: str | Path | None = None,
+) -> Experiment:
+    """Ask of many simulated logs which estimator chooses the better shortlist for its risk.
+
+    Candidates are learned from one log of the behavior policy; every estimator ranks them on each
+    of `n_logs` others; roll-outs say what they are really worth (the protocol of arXiv 2311.18207,
+    section 5, with models fitted by cross-fitting on each log).
+
+    Parameters
+    ----------
+    env
+        As for `collect`.
+    behavior
+        Makes the logs. Default: `experiments.learned_behavior`.
+    candidates
+        By name, or a function of the training log that makes them. Default:
+        `experiments.learned_candidates`, twelve.
+    estimators
+        As in `evaluate`. Default: those of the paper.
+    n_logs
+        How many logs.
+    n_episodes
+        Of each log.
+    n_training
+        Episodes from which candidates, and the behavior policy, are learned.
+    n_roll_outs
+        Episodes behind each true value.
+    gamma
+        Discount factor in (0, 1].
+    k
+        Size of the shortlist. Default: 4, or as many as there are candidates.
+    cross_fit, q_model, ratio_model
+        As in `prepare`.
+    seed
+        One for everything. More logs of the same seed begin with the same ones.
+    num_threads
+        As in `evaluate_many`.
+    path
+        Of a folder for the evaluations; a run that was stopped goes on, more logs are added.
+
+    Returns
+    -------
+    Experiment
+
+    Raises
+    ------
+    InvalidArgumentError
+        If an argument is out of its range, or policies would have to be learned for continuous
+        actions.
+    """
+    began = time.perf_counter()
+    for what, value in (
+        ("n_logs", n_logs),
+        ("n_episodes", n_episodes),
+        ("n_training", n_training),
+        ("n_roll_outs", n_roll_outs),
+    ):
+        check_count(what, value, 2)
+    if not is_whole(seed) or seed < 0:
+        text = f"seed must be a whole number of 0 or more, not {seed!r}"
+        raise InvalidArgumentError(text)
+    learning, training, truth_seed, *logged = (
+        int(s) for s in np.random.SeedSequence(seed).generate_state(3 + n_logs)
+    )
+    if behavior is None:
+        behavior = learned_behavior(env, n_training, learning, gamma=gamma)
+    if candidates is None:
+        candidates = partial(learned_candidates, gamma=gamma)
+    if callable(candidates):
+        candidates = candidates(collect(env, behavior, n_training, training))
+    named: dict[str, Any] = check_policies(candidates)
+    k = min(4, len(named)) if k is None else check_k(k, len(named))
+    truth = on_policy_value(
+        env, {**named, BEHAVIOR: behavior}, n_roll_outs, truth_seed, gamma=gamma
+    )
+    names = [f"log_{i:0{len(str(n_logs - 1))}}" for i in range(n_logs)]
+    evaluations = evaluate_many(
+        {
+            name: _Maker(env, behavior, n_episodes, own)
+            for name, own in zip(names, logged, strict=True)
+        },
+        lambda log: prepare(
+            log,
+            named,
+            list(estimators),
+            gamma=gamma,
+            cross_fit=cross_fit,
+            q_model=q_model,
+            ratio_model=ratio_model,
+        ),
+        estimators,
+        gamma=gamma,
+        seed=seed,
+        num_threads=num_threads,
+        path=path,
+        keep="estimates",
+    )
+    settings = {
+        "env": env if isinstance(env, str) else type(env).__name__,
+        "n_logs": n_logs,
+        "n_episodes": n_episodes,
+        "n_training": n_training,
+        "n_roll_outs": n_roll_outs,
+        "gamma": float(gamma),
+        "k": k,
+        "cross_fit": cross_fit,
+        "seed": int(seed),
+        "seconds": time.perf_counter() - began,
+    }
+    assessed = assess(evaluations, truth, k=k, relative_safety=1.0)
+    return Experiment(behavior, named, truth, evaluations, assessed, settings)
+
+
+class _Maker:
+    """Collects a log when it is asked to."""
+
+    def __init__(self, env: Any, behavior: Any, n_episodes: int, seed: int) -> None:
+        self._arguments = (env, behavior, n_episodes, seed)
+
+    def __call__(self) -> LoggedData:
+        return collect(*self._arguments)
