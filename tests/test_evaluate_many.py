@@ -59,6 +59,30 @@ def test_any_number_of_jobs_and_threads(keep):
         assert same(found, wanted)
 
 
+def large(seed: int, n: int = 60_000) -> cf.LoggedData:
+    """So many rows that the core shares them among threads."""
+    rng = np.random.default_rng(seed)
+    data = {"episode_id": np.arange(n) // 4, "action": rng.integers(0, 3, n)}
+    data |= {"reward": rng.normal(size=n), "propensity": rng.uniform(0.2, 1.0, n)}
+    return cf.LoggedData.from_frame(data | {"p": rng.uniform(0.2, 1.0, n)}, episode_id="episode_id")
+
+
+def test_logs_whose_rows_are_shared_among_threads():
+    given = {str(i): large(i) for i in range(3)}
+    policies = {"new": "p", "same": "propensity"}
+    options = {"n_resamples": 9, "seed": 2}
+    found = [
+        cf.evaluate_many(given, policies, n_jobs=n_jobs, num_threads=4, **options)
+        for n_jobs in (1, 2, 4)
+    ]
+    assert same(found[0], found[1])
+    assert same(found[0], found[2])
+    for name, log in given.items():
+        seed = found[0][name].settings["seed"]
+        alone = cf.evaluate(log, policies, num_threads=1, n_resamples=9, seed=seed)
+        assert bits(found[0][name]) == bits(alone)
+
+
 def test_seeds_are_of_the_dataset_alone():
     found = many()
     seeds = {name: one.settings["seed"] for name, one in found.items()}

@@ -192,6 +192,22 @@ def test_a_folder_grows_by_to_parquet(tmp_path):
     assert files(folder) == before
 
 
+def test_tails_have_a_folder_of_their_own(tmp_path):
+    folder = tmp_path / "runs"
+    found = cf.evaluate_distribution(make(0), COLUMNS, ["cd_sntis"], gamma=GAMMA)
+    worst = cf.Evaluations({"x": found.evaluation("cvar", 0.25)})
+    worst.to_parquet(folder)
+    again = cf.Evaluations.from_parquet(folder)
+    assert same(again, worst)
+    truth = {name: np.arange(float(i), 30) for i, name in enumerate(COLUMNS)}
+    assert cf.assess(again, truth).table.equals(cf.assess(worst, truth).table)
+    means = cf.evaluate_many({"y": make(0)}, COLUMNS, gamma=GAMMA)
+    with pytest.raises(cf.InvalidArgumentError, match="statistic='cvar', not None"):
+        means.to_parquet(folder)
+    with pytest.raises(cf.InvalidArgumentError, match="statistic='cvar', not None"):
+        cf.evaluate_many({"y": forbidden}, COLUMNS, gamma=GAMMA, path=folder)
+
+
 def test_estimates_alone_are_kept_too(tmp_path):
     wanted = many(tmp_path / "runs", logs(2), keep="estimates")
     found = cf.Evaluations.from_parquet(tmp_path / "runs")

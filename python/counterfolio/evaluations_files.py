@@ -173,8 +173,8 @@ def check_asked(
     if wanted["n_resamples"] == 0 and wanted["interval"] != "hcope":
         wanted.pop("seed", None)  # nothing is drawn
     for key, value in wanted.items():
-        if _plain(value) != settings[key]:
-            raise _mismatch(folder, name, key, settings[key], value)
+        if _plain(value) != settings.get(key):
+            raise _mismatch(folder, name, key, settings.get(key), value)
 
 
 def _plain(value: Any) -> Any:

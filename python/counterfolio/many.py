@@ -215,7 +215,9 @@ class _Job:
 
     def asked(self, name: str) -> dict[str, Any]:
         """Name the settings of a dataset as far as they are known before its log is read."""
-        found: dict[str, Any] = {"version": _core.__version__, **self.options, "estimators": None}
+        # A statistic is that of evaluations of distributions, which may be in a folder too.
+        own = dict.fromkeys(("statistic", "alpha", "estimators"))
+        found: dict[str, Any] = {"version": _core.__version__, **own, **self.options}
         if self.estimators is not None:
             found["estimators"] = [e.label for e in registry.resolve(self.estimators)]
         if isinstance(self.policies, Mapping):
