@@ -59,6 +59,7 @@ ORDER = [
     {"distribution"},
     {"estimation", "distribution_estimation"},
     {"estimator_selection", "many"},
+    {"experiments"},
     {"__init__"},
     {"cli"},
     {"__main__"},

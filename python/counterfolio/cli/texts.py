@@ -36,6 +36,12 @@ EXAMPLES = {
         "counterfolio report saved.parquet out.html",
         'counterfolio report saved.parquet out.html --title "Which banner?"',
     ),
+    "simulate": (
+        "counterfolio simulate",
+        "counterfolio simulate Recommender --logs 4 --episodes 200 --report sim.html",
+        "counterfolio simulate CartPole-v1 --logs 2 --episodes 50 --gamma 0.99",
+        "counterfolio simulate Basic --logs 2 --episodes 100 --log simulated.parquet",
+    ),
 }
 COMMANDS = {
     "check": (
@@ -52,6 +58,11 @@ COMMANDS = {
         "Compares each with the behavior policy on the same episodes, and says why it chose.",
     ),
     "report": ("Write the report of a saved evaluation.", "One HTML file that needs nothing else."),
+    "simulate": (
+        "Ask simulated logs which estimator chooses the better shortlist.",
+        "A behavior policy and twelve candidates are learned in an environment, every estimator "
+        "ranks them on many logs, and roll-outs say what they are really worth. Takes a minute.",
+    ),
 }
 
 

@@ -8,17 +8,21 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from counterfolio.assessments import CHOOSING
+from counterfolio.exceptions import InvalidArgumentError
 from counterfolio.files import check_folder, check_path, write_text
+from counterfolio.log import rebuild
 from counterfolio.policies import BEHAVIOR
+from counterfolio.policies.objects import prob_of
 from counterfolio.selection import sharpe_ratio_at_k
-from counterfolio.text import Column, html_table, number, plural, quoted, text_table, wrap
+from counterfolio.text import Column, html_table, number, plural, quoted, suggest, text_table, wrap
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from counterfolio.assessments import Assessments
     from counterfolio.evaluations import Evaluations
+    from counterfolio.log import LoggedData
     from counterfolio.simulate import OnPolicyValue
 
 #: How a metric is called in a sentence.
@@ -42,6 +46,8 @@ class Experiment:
         The policies that were ranked, by name.
     truth : OnPolicyValue
         Roll-outs of the candidates and of "behavior".
+    logs : dict
+        Name -> a function that collects the log again.
     evaluations : Evaluations
         Of every log.
     assessed : Assessments
@@ -53,6 +59,7 @@ class Experiment:
     behavior: Any
     candidates: Mapping[str, Any]
     truth: OnPolicyValue
+    logs: Mapping[str, Callable[[], LoggedData]]
     evaluations: Evaluations
     assessed: Assessments
     settings: dict[str, Any]
@@ -61,6 +68,27 @@ class Experiment:
     def k(self) -> int:
         """Size of the shortlist."""
         return int(self.settings["k"])
+
+    def log(self, name: str) -> LoggedData:
+        """Collect a log again, with the probability of each candidate as a column p_NAME.
+
+        Parameters
+        ----------
+        name
+            One of `logs`.
+
+        Raises
+        ------
+        InvalidArgumentError
+            If there is no such log.
+        """
+        if name not in self.logs:
+            text = f'there is no log "{name}"; {suggest(name, self.logs)}'
+            raise InvalidArgumentError(text)
+        log = self.logs[name]()
+        columns = {f"p_{p}": prob_of(p, policy, log) for p, policy in self.candidates.items()}
+        frame = log._table.frame(log.n_rows).with_columns(pl.DataFrame(columns))
+        return rebuild(frame, log.roles, log.propensity_source, None)
 
     @property
     def candidates_table(self) -> pl.DataFrame:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +21,7 @@ from counterfolio.simulate import collect, on_policy_value
 from counterfolio.simulate.environment import check_count
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from counterfolio.estimators import Estimator
@@ -112,39 +113,41 @@ def experiment(
     learning, training, truth_seed, *logged = (
         int(s) for s in np.random.SeedSequence(seed).generate_state(3 + n_logs)
     )
-    if behavior is None:
-        behavior = learned_behavior(env, n_training, learning, gamma=gamma)
-    if candidates is None:
-        candidates = partial(learned_candidates, gamma=gamma)
-    if callable(candidates):
-        candidates = candidates(collect(env, behavior, n_training, training))
-    named: dict[str, Any] = check_policies(candidates)
-    k = min(4, len(named)) if k is None else check_k(k, len(named))
-    truth = on_policy_value(
-        env, {**named, BEHAVIOR: behavior}, n_roll_outs, truth_seed, gamma=gamma
-    )
-    names = [f"log_{i:0{len(str(n_logs - 1))}}" for i in range(n_logs)]
-    evaluations = evaluate_many(
-        {
-            name: _Maker(env, behavior, n_episodes, own)
+    with one_blas_thread():
+        if behavior is None:
+            behavior = learned_behavior(env, n_training, learning, gamma=gamma)
+        if candidates is None:
+            candidates = partial(learned_candidates, gamma=gamma)
+        if callable(candidates):
+            candidates = candidates(collect(env, behavior, n_training, training))
+        named: dict[str, Any] = check_policies(candidates)
+        k = min(4, len(named)) if k is None else check_k(k, len(named))
+        truth = on_policy_value(
+            env, {**named, BEHAVIOR: behavior}, n_roll_outs, truth_seed, gamma=gamma
+        )
+        names = [f"log_{i:0{len(str(n_logs - 1))}}" for i in range(n_logs)]
+        logs = {
+            name: partial(collect, env, behavior, n_episodes, own)
             for name, own in zip(names, logged, strict=True)
-        },
-        lambda log: prepare(
-            log,
-            named,
-            list(estimators),
+        }
+        evaluations = evaluate_many(
+            logs,
+            lambda log: prepare(
+                log,
+                named,
+                list(estimators),
+                gamma=gamma,
+                cross_fit=cross_fit,
+                q_model=q_model,
+                ratio_model=ratio_model,
+            ),
+            estimators,
             gamma=gamma,
-            cross_fit=cross_fit,
-            q_model=q_model,
-            ratio_model=ratio_model,
-        ),
-        estimators,
-        gamma=gamma,
-        seed=seed,
-        num_threads=num_threads,
-        path=path,
-        keep="estimates",
-    )
+            seed=seed,
+            num_threads=num_threads,
+            path=path,
+            keep="estimates",
+        )
     settings = {
         "env": env if isinstance(env, str) else type(env).__name__,
         "n_logs": n_logs,
@@ -158,14 +161,19 @@ def experiment(
         "seconds": time.perf_counter() - began,
     }
     assessed = assess(evaluations, truth, k=k, relative_safety=1.0)
-    return Experiment(behavior, named, truth, evaluations, assessed, settings)
+    return Experiment(behavior, named, truth, logs, evaluations, assessed, settings)
 
 
-class _Maker:
-    """Collects a log when it is asked to."""
+@contextmanager
+def one_blas_thread() -> Iterator[None]:
+    """Let matrices be multiplied on one thread: there is a log to each core already.
 
-    def __init__(self, env: Any, behavior: Any, n_episodes: int, seed: int) -> None:
-        self._arguments = (env, behavior, n_episodes, seed)
-
-    def __call__(self) -> LoggedData:
-        return collect(*self._arguments)
+    Without threadpoolctl, which comes with scikit-learn, they are multiplied on as many as ever.
+    """
+    try:
+        from threadpoolctl import threadpool_limits
+    except ImportError:
+        yield
+        return
+    with threadpool_limits(limits=1, user_api="blas"):
+        yield
