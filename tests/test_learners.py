@@ -220,11 +220,27 @@ def test_text_and_numbers_stand_together(features):
         wanted = FittedQIteration().fit(take(columns), gamma=GAMMA)(numbered(4))
         np.testing.assert_allclose(q(states), wanted, atol=1e-12)
         np.testing.assert_array_equal(q(states.select("bed", "ward")[::-1]), q(states)[::-1])
-    # A ward that the log does not have is neither of its two.
-    other = q(pl.DataFrame({"ward": ["c"], "bed": [0]}))
+    # A ward, or a bed, that the log does not have is none of its own.
+    other = q(pl.DataFrame({"ward": ["c", "a", "b", "b"], "bed": [0, 7, 7, -1]}))
     assert np.isfinite(other).all()
+    if features == "one_hot":
+        assert (other == other[0]).all()
+        assert (other[0] != q(states)).any(axis=1).all()
     with pytest.raises(cf.InvalidPolicyError, match="frames with the columns ward, bed"):
         q(numbered(4))
+
+
+def test_a_table_reads_lists_beside_text():
+    columns = sampled(500)
+    lists = pl.Series([[s % 2, 5] for s in columns["state"]])
+    log = take(
+        {**columns, "ward": np.array(["a", "b"])[columns["state"] // 2], "beds": lists},
+        state=["ward", "beds"],
+    )
+    q = FittedQIteration(features="one_hot").fit(log, gamma=GAMMA)
+    wanted = FittedQIteration().fit(take(columns), gamma=GAMMA)(numbered(4))
+    states = pl.DataFrame({"ward": ["a", "a", "b", "b"], "beds": [[0, 5], [1, 5], [0, 5], [1, 5]]})
+    np.testing.assert_allclose(q(states), wanted, atol=1e-12)
 
 
 def test_what_was_never_tried_is_not_chosen():
@@ -250,10 +266,17 @@ def test_what_was_never_tried_is_not_chosen():
 
 def test_an_action_of_no_row_is_not_chosen_by_features():
     columns = sampled(300)
-    log = take(columns, actions=[0, 1, 2, 3])
-    for learner in (FittedQIteration(features="linear"), FittedQIteration(tree())):
+    columns["reward"] -= 5  # Or 0, what nothing says of it, would not be tempting.
+    without, log = take(columns), take(columns, actions=[0, 1, 2, 3])
+    for learner in (
+        FittedQIteration(features="linear", ridge=0),
+        PessimisticQ(features="linear", ridge=0, beta=1.0),
+        FittedQIteration(LinearRegression()),
+    ):
         found = learner.fit(log, gamma=GAMMA)(numbered(4))
         assert (found[:, 3] < found[:, :3].min(axis=1)).all()
+        wanted = learner.fit(without, gamma=GAMMA)(numbered(4))
+        np.testing.assert_allclose(found[:, :3], wanted, atol=1e-4)
 
 
 # Pessimism.
@@ -266,6 +289,10 @@ def test_a_table_is_vi_lcb(beta, low):
     wanted, n = empirical(columns, GAMMA, beta, low)
     assert (n > 0).all()
     np.testing.assert_allclose(q(numbered(4)), wanted, atol=1e-8)
+    # Of a state that nobody saw nothing good can be said; what is less bad elsewhere is so there.
+    other = q(np.array([[9.0]]))[0]
+    assert other.max() <= low + 1e-12
+    assert other.argmax() == ((n * wanted).sum(axis=0) / n.sum(axis=0)).argmax()
     # The floor matters in the latter two.
     assert (wanted.max(axis=1) < low).any() == (beta > 1)
 

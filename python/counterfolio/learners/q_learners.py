@@ -83,10 +83,12 @@ class FittedQIteration:
     Notes
     -----
     When it fails: the maximum picks what is overestimated, so that with few rows an action looks
-    best that was merely lucky (`PessimisticQ` is for that); actions that are rare in a state are
-    extrapolated by all features but a table; least squares with a maximum may diverge, which is an
-    error; and a return over finitely many steps depends on how many are left, which a policy that
-    sees the state columns alone cannot know.
+    best that was merely lucky (`PessimisticQ` is for that). Actions that are rare in a state are
+    extrapolated by all features but a table. Least squares with a maximum may diverge, which is an
+    error. Where all episodes are cut off at one step, the rows of that step that stay are those
+    that ended, so that ends look a little likelier than they are. And a return over finitely many
+    steps depends on how many are left, which a policy that sees the state columns alone cannot
+    know.
 
     An action never seen in a state of a table (with other features: nowhere in the log) is worth
     just less than the least of all, so that it is not chosen. A state that the table does not have
