@@ -220,11 +220,27 @@ def test_text_and_numbers_stand_together(features):
         wanted = FittedQIteration().fit(take(columns), gamma=GAMMA)(numbered(4))
         np.testing.assert_allclose(q(states), wanted, atol=1e-12)
         np.testing.assert_array_equal(q(states.select("bed", "ward")[::-1]), q(states)[::-1])
-    # A ward that the log does not have is neither of its two.
-    other = q(pl.DataFrame({"ward": ["c"], "bed": [0]}))
+    # A ward, or a bed, that the log does not have is none of its own.
+    other = q(pl.DataFrame({"ward": ["c", "a", "b", "b"], "bed": [0, 7, 7, -1]}))
     assert np.isfinite(other).all()
+    if features == "one_hot":
+        assert (other == other[0]).all()
+        assert (other[0] != q(states)).any(axis=1).all()
     with pytest.raises(cf.InvalidPolicyError, match="frames with the columns ward, bed"):
         q(numbered(4))
+
+
+def test_a_table_reads_lists_beside_text():
+    columns = sampled(500)
+    lists = pl.Series([[s % 2, 5] for s in columns["state"]])
+    log = take(
+        {**columns, "ward": np.array(["a", "b"])[columns["state"] // 2], "beds": lists},
+        state=["ward", "beds"],
+    )
+    q = FittedQIteration(features="one_hot").fit(log, gamma=GAMMA)
+    wanted = FittedQIteration().fit(take(columns), gamma=GAMMA)(numbered(4))
+    states = pl.DataFrame({"ward": ["a", "a", "b", "b"], "beds": [[0, 5], [1, 5], [0, 5], [1, 5]]})
+    np.testing.assert_allclose(q(states), wanted, atol=1e-12)
 
 
 def test_what_was_never_tried_is_not_chosen():
@@ -250,10 +266,17 @@ def test_what_was_never_tried_is_not_chosen():
 
 def test_an_action_of_no_row_is_not_chosen_by_features():
     columns = sampled(300)
-    log = take(columns, actions=[0, 1, 2, 3])
-    for learner in (FittedQIteration(features="linear"), FittedQIteration(tree())):
+    columns["reward"] -= 5  # Or 0, what nothing says of it, would not be tempting.
+    without, log = take(columns), take(columns, actions=[0, 1, 2, 3])
+    for learner in (
+        FittedQIteration(features="linear", ridge=0),
+        PessimisticQ(features="linear", ridge=0, beta=1.0),
+        FittedQIteration(LinearRegression()),
+    ):
         found = learner.fit(log, gamma=GAMMA)(numbered(4))
         assert (found[:, 3] < found[:, :3].min(axis=1)).all()
+        wanted = learner.fit(without, gamma=GAMMA)(numbered(4))
+        np.testing.assert_allclose(found[:, :3], wanted, atol=1e-4)
 
 
 # Pessimism.
@@ -266,6 +289,10 @@ def test_a_table_is_vi_lcb(beta, low):
     wanted, n = empirical(columns, GAMMA, beta, low)
     assert (n > 0).all()
     np.testing.assert_allclose(q(numbered(4)), wanted, atol=1e-8)
+    # Of a state that nobody saw nothing good can be said; what is less bad elsewhere is so there.
+    other = q(np.array([[9.0]]))[0]
+    assert other.max() <= low + 1e-12
+    assert other.argmax() == ((n * wanted).sum(axis=0) / n.sum(axis=0)).argmax()
     # The floor matters in the latter two.
     assert (wanted.max(axis=1) < low).any() == (beta > 1)
 
@@ -341,6 +368,29 @@ def test_bounds_hold_as_often_as_they_say():
     assert failed <= 0.2 * 200
 
 
+def test_over_several_steps_beta_is_by_the_noise():
+    """Of targets about Q in what the log has counted, row by row."""
+    columns = sampled(300)
+    q = PessimisticQ(delta=0.2).fit(take(columns), gamma=GAMMA)
+    table, _ = empirical(columns, GAMMA)
+    off = []
+    for i, (s, a, r) in enumerate(
+        zip(columns["state"], columns["action"], columns["reward"], strict=True)
+    ):
+        if not columns["truncated"][i]:
+            ends = columns["terminated"][i]
+            value = 0.0 if ends else table[columns["state"][i + 1]].max()
+            off.append(r + GAMMA * value - table[s, a])
+    noise = np.sqrt(np.sum(np.square(off)) / (len(off) - 12))
+    assert q.settings["beta"] == pytest.approx(noise * np.sqrt(2 * np.log(12 / 0.2)))
+    # One row to a cell tells nothing of noise: the range of returns does.
+    short = corridor(terminated="last")
+    short["state"] = np.arange(9)
+    found = PessimisticQ(features="one_hot").fit(take(short), gamma=0.5).settings
+    low, high = found["value_range"]
+    assert found["beta"] == pytest.approx((high - low) * np.sqrt(np.log(2 * 9 / 0.1) / 2))
+
+
 def test_a_large_beta_is_told():
     q = PessimisticQ(beta=1e4).fit(take(sampled(300)), gamma=GAMMA)
     assert "100% of the states are worth no more than the least return" in q.notes[0]
@@ -412,32 +462,40 @@ def test_sweeps_end_where_plain_iterations_do():
             assert 0.1 < floored < 0.9
 
 
-def test_what_pays_for_ever_does_not_settle():
+@pytest.mark.parametrize(
+    ("features", "most"), [("one_hot", 10_000), (lambda s: s, 1_000)], ids=["table", "linear"]
+)
+def test_what_pays_for_ever_does_not_settle(features, most):
+    """Action 0 stays in the state that pays; action 1 ends."""
     columns = corridor(truncated="last")
-    columns["action"] = np.array([0, 0, 0, 0, 1, 0, 0, 1, 0])
+    columns["action"][[2, 5, 8]] = 1
     columns["truncated"] = np.zeros(9, dtype=bool)
-    q = FittedQIteration(features="one_hot").fit(take(columns))
+    q = FittedQIteration(features=features).fit(take(columns))
     assert "with gamma 1 a policy may go on for ever" in q.notes[0]
+    assert q.settings["n_iterations"] == most
+    assert q(numbered(2))[1].argmax() == 0
 
 
-def test_least_squares_that_diverge_are_an_error():
+@pytest.mark.parametrize("sign", [1, -1])
+@pytest.mark.parametrize("own", [None, LinearRegression(fit_intercept=False)])
+def test_least_squares_do_not_grow_without_end(own, sign):
     """Only the first of two states is learned from, and what is learned there is doubled in the
     second, which follows (after Tsitsiklis & Van Roy 1996)."""
     columns = {
         "episode_id": np.repeat(np.arange(50), 2),
         "state": np.tile([1.0, 2.0], 50),
         "action": np.zeros(100, dtype=int),
-        "reward": np.where(np.arange(100) % 2, 0.0, 1.0),
+        "reward": np.full(100, 1.0 * sign),
         "truncated": np.tile([False, True], 50),
     }
-
-    # theta is along (1, 1), and V(2) = (1, 3) theta.
-    diverging = FittedQIteration(features=lambda s: 2 * s - 1, ridge=1e-6)
-    with pytest.raises(cf.InvalidArgumentError, match="Q diverges: in iteration 1 "):
-        diverging.fit(take(columns), gamma=0.99)
-    plain = FittedQIteration(features=lambda s: 2 * s - 1, ridge=1e-6, n_iterations=1_000)
-    with pytest.raises(cf.InvalidArgumentError, match=r"Q diverges: in iteration [1-9]"):
-        plain.fit(take(columns), gamma=0.99)
+    # theta is along (1, 1), and V(2) = (1, 3) theta; the regressor's along (1, 1), V(2) = (2, 1).
+    features = "auto" if own else lambda s: 2 * s - 1
+    for n_iterations in (None, 2_000):
+        learner = FittedQIteration(own, n_iterations, features, ridge=1e-6)
+        q = learner.fit(take(columns), gamma=0.9)
+        # 1 + 0.9 * 10, as much as rewards can add up to.
+        assert q(np.array([[1.0]]))[0, 0] == pytest.approx(10 * sign, abs=0.1)
+        assert "100% of the values are beyond what rewards can add up to" in q.notes[0]
 
 
 @pytest.mark.parametrize("learner", [FittedQIteration, PessimisticQ])

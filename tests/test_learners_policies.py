@@ -25,6 +25,7 @@ from counterfolio.policies import (
     TruncatedGaussian,
 )
 from learner_logs import BEHAVIOR, GAMMA, MDP, numbered, sampled, take, value_iteration
+from sklearn.dummy import DummyRegressor
 from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.naive_bayes import GaussianNB
 from sklearn.neighbors import KNeighborsClassifier
@@ -58,13 +59,13 @@ def test_a_softmax_policy_is_cloned(own):
     names = ["stay", "left", "right"]
     behavior = Softmax(logits, 1.0, actions=names)
     columns = {"state": x, "action": behavior.sample(x, rng), "reward": np.zeros(len(x))}
-    log = take(columns, actions=["right", "stay", "left", "never"])
+    log = take(columns, actions=["never", "right", "stay", "left"])
     features = "auto" if own else "linear"
     clone = BehaviorCloning(own, features=features).fit(log)
-    assert clone.actions == ["right", "stay", "left", "never"]
+    assert clone.actions == ["never", "right", "stay", "left"]
     found, wanted = clone.action_probs(x), behavior.action_probs(x)
-    np.testing.assert_allclose(found[:, [1, 2, 0]], wanted, atol=0.04)
-    assert (found[:, 3] == 0).all()
+    np.testing.assert_allclose(found[:, [2, 3, 1]], wanted, atol=0.04)
+    assert (found[:, 0] == 0).all()
     again = pickle.loads(pickle.dumps(clone))
     np.testing.assert_array_equal(again.action_probs(x), found)
     assert clone.action_probs(x[:0]).shape == (0, 4)
@@ -179,40 +180,58 @@ def bandit(n=3_000, shift=0.0, seed=0, labels=None):
 
 
 def scores_of(columns, action, kind, baseline=0.0):
-    """(n, 4), independently; Q of "dr" is the mean of each cell."""
-    n, s = len(action), columns["state"]
-    scores, r, b = np.zeros((n, 4)), columns["reward"], columns["propensity"]
-    if kind == "dr":
-        cell = np.zeros((3, 4))
-        for i, a in np.unique(np.column_stack([s, action]), axis=0):
-            cell[i, a] = r[(s == i) & (action == a)].mean()
-        scores = cell[s]
-        scores[np.arange(n), action] += (r - cell[s, action]) / b
-    else:
-        scores[np.arange(n), action] = (r - baseline) / b
+    """(n, 4), independently, with a Q that is the same everywhere."""
+    n, r, b = len(action), columns["reward"], columns["propensity"]
+    constant = r.mean() if kind == "dr" else 0.0
+    scores = np.full((n, 4), constant)
+    scores[np.arange(n), action] += (r - constant - baseline) / b
     return scores
 
 
-@pytest.mark.parametrize("kind", ["ips", "dr"])
-@pytest.mark.parametrize("n", [60, 300, 3_000])
-def test_a_table_maximises_the_scores(kind, n):
+@pytest.mark.parametrize(
+    "learner",
+    [
+        WeightedClassification(scores="ips", features="one_hot", baseline=0.0),
+        WeightedClassification(scores="ips", features="one_hot", baseline=-0.7),
+        WeightedClassification(features="one_hot", q_model=cf.models.FittedQ(DummyRegressor())),
+    ],
+    ids=["ips", "baseline", "dr"],
+)
+@pytest.mark.parametrize("n", [15, 60, 300, 3_000])
+def test_a_table_maximises_the_scores(learner, n):
+    missing = 0
     for seed in range(5):
         columns, _, action = bandit(n, seed=seed)
         log = take(columns, propensity="propensity", actions=[0, 1, 2, 3])
-        how = {"baseline": 0.0} if kind == "ips" else {}
-        learner = WeightedClassification(scores=kind, features="one_hot", **how)
-        if kind == "dr":
-            learner = WeightedClassification(
-                features="one_hot", q_model=cf.models.LinearQ("one_hot", ridge=0)
-            )
         policy = learner.fit(log, cross_fit=None)
-        scores = scores_of(columns, action, kind)
-        best = []
+        found, best = policy.base(numbered(3)), policy.sample(numbered(3), None)
+        scores = scores_of(columns, action, learner.scores, learner.baseline or 0.0)
         for s in range(3):
             rows = columns["state"] == s
+            mean = scores[rows].mean(axis=0)
+            # What was never done there is not chosen.
             taken = np.bincount(action[rows], minlength=4) > 0
-            best.append(np.where(taken, scores[rows].sum(axis=0), -np.inf).argmax())
-        assert policy.sample(numbered(3), None).tolist() == best
+            missing += int((~taken).sum())
+            assert best[s] == np.where(taken, mean, -np.inf).argmax()
+            off = scores[rows].min(axis=1).mean()
+            np.testing.assert_allclose(found[s, taken], mean[taken] - off)
+        # Of a state that the log does not have, the best overall.
+        other = policy.sample(np.array([[9.0]]), None)[0]
+        assert other == scores.mean(axis=0).argmax()
+    assert (missing > 0) == (n <= 60)
+
+
+def test_dr_does_not_believe_its_model():
+    """Q is wrong and confident; propensities are right."""
+    columns, mean, _ = bandit(50_000)
+
+    class Wrong(DummyRegressor):
+        def predict(self, x):
+            return 3.0 * x[:, 1]  # Of action 0, whatever the state.
+
+    log = take(columns, propensity="propensity")
+    policy = WeightedClassification(q_model=cf.models.FittedQ(Wrong())).fit(log)
+    assert policy.sample(numbered(3), None).tolist() == mean.argmax(axis=1).tolist()
 
 
 @pytest.mark.parametrize("kind", ["ips", "dr"])

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from counterfolio.learners.decisions import Decisions
-    from counterfolio.learners.q_iteration import Pessimism
+    from counterfolio.learners.q_iteration import Bounds, Pessimism
     from counterfolio.learners.reading import StateNumbers
 
     Floats = NDArray[np.float64]
@@ -90,14 +90,15 @@ class LinearSpace:
         best: Floats = self._q(fit).max(axis=1)
         return np.maximum(best, self.floor)
 
-    def swept(self, fit: Floats) -> Floats:
+    def swept(self, fit: Floats, bounds: Bounds) -> Floats:
         """Sweep in the space of coefficients, where the log is a matrix."""
         d, k, n_actions = self.d, self.x.shape[1], len(fit)
         q, rows = self._q(fit), np.arange(len(self.taken_off))
         best = q.argmax(axis=1)
-        free = q[rows, best] > self.floor
-        # V = x' theta_best - penalty, or the floor.
-        right = self._right(np.where(free, -self.taken_off[rows, best], self.floor))
+        value = np.maximum(bounds.keep(q[rows, best]), self.floor)
+        free = value == q[rows, best]
+        # V = x' theta_best - penalty, or a bound that is kept.
+        right = self._right(np.where(free, -self.taken_off[rows, best], value))
         weight, after = np.zeros(d.t.log.n_rows), np.zeros(d.t.log.n_rows, dtype=np.int64)
         weight[d.goes_on], after[d.goes_on] = d.t.gamma * free, best
         cross: Any = 0.0

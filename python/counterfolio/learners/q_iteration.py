@@ -5,7 +5,7 @@ the state crossed with the action, or a regressor of scikit-learn's kind. It off
 
     regress(value)   the regression of r + gamma V(s'), V given at its points
     values(fit)      V at its points: the states that follow some row
-    swept(fit)       the regression after many more, with the same best actions
+    swept(..)        the regression after many more, with the same best actions
     learned(fit)     Q as a function of any states
 
 Pessimism is a part of the space: beta times the width sqrt(phi^T Lambda^-1 phi) is taken off Q, and
@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from counterfolio.exceptions import InvalidArgumentError
 from counterfolio.learners.functions import (
     RegressorFunction,
     TableFunction,
@@ -39,8 +38,8 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float64]
 
-#: Values this many times what rewards can add up to are no values.
-DIVERGED = 10.0
+#: Share of a bound that is rounding.
+ROUNDING = 1e-9
 #: Sweeps that keep the best actions between two iterations, and the iterations that have them.
 SWEEPS = 100
 MOST_SWEPT = 50
@@ -61,17 +60,51 @@ class Space(Protocol):
     def start(self) -> Floats:
         """V before the first iteration."""
 
+    @property
+    def floor(self) -> float:
+        """What no state is worth less than; -inf without pessimism."""
+
     def regress(self, value: Floats) -> Any:
         """Regress r + gamma V(s') on state and action."""
 
     def values(self, fit: Any) -> Floats:
         """Take the value of the best action at every point."""
 
-    def swept(self, fit: Any) -> Any | None:
-        """Regress `SWEEPS` times more, keeping the best actions; None where that saves nothing."""
+    def swept(self, fit: Any, bounds: Bounds) -> Any | None:
+        """Regress `SWEEPS` times more, keeping the best actions and what is at a bound; or None."""
 
     def learned(self, fit: Any) -> Callable[[Any], Floats]:
         """Make Q a function of states."""
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """What rewards can add up to, over the steps that were counted so far.
+
+    V is kept between them (truncation: Munos & Szepesvari 2008, JMLR 9). Means of what was seen lie
+    there anyway; least squares that extrapolate need not, and would diverge.
+    """
+
+    low: float
+    high: float
+
+    def further(self, d: Decisions, steps: int = 1) -> Bounds:
+        """Count more steps; an episode may end at each."""
+        least, most = float(d.t.reward[d.used].min()), float(d.t.reward[d.used].max())
+        low, high = self.low, self.high
+        for _ in range(steps):
+            low = least + d.t.gamma * min(low, 0.0)
+            high = most + d.t.gamma * max(high, 0.0)
+        return Bounds(low, high)
+
+    def keep(self, value: Floats) -> Floats:
+        """Bring values within."""
+        return np.clip(value, self.low, self.high)
+
+    def hold(self, value: Floats) -> bool:
+        """Whether all values are within, but for rounding."""
+        off = float(np.abs(value - self.keep(value)).max(initial=0.0))
+        return off <= ROUNDING * max(abs(self.low), abs(self.high))
 
 
 @dataclass(frozen=True)
@@ -85,11 +118,14 @@ class Iterated:
     n_iterations
     change
         By how much V changed at most in the last one, as a share of its largest value.
+    kept
+        Share of the points whose value had to be brought within what rewards can add up to.
     """
 
     fit: Any
     n_iterations: int
     change: float
+    kept: float
 
 
 def iterate(
@@ -107,56 +143,36 @@ def iterate(
     ----------
     sweep
         Whether to get there by sweeps that keep the best actions (modified policy iteration,
-        Puterman & Shin 1978): the same end, after fewer passes over the log.
-
-    Raises
-    ------
-    InvalidArgumentError
-        If values grow beyond what rewards can add up to.
+        Puterman & Shin 1978), as long as these stay within bounds: fewer passes over the log.
     """
-    value, gamma = space.start, d.t.gamma
-    largest = float(np.abs(d.t.reward[d.used]).max())
-    bound = float(np.abs(value).max(initial=0.0))
-    fit, change, i = None, 0.0, 0
+    floor = space.floor if np.isfinite(space.floor) else 0.0
+    value, bounds = space.start, Bounds(min(floor, 0.0), max(floor, 0.0))
+    fit, change, kept, i = None, 0.0, 0.0, 0
     for i in range(1, most + 1):
         fit = space.regress(value)
         if not len(value):
             break  # Single decisions: nothing follows.
-        new = space.values(fit)
-        bound = largest + gamma * bound
-        size = _size(new, bound, i)
+        bounds = bounds.further(d)
+        raw = space.values(fit)
+        new = np.maximum(bounds.keep(raw), space.floor)
+        size = float(np.abs(new).max())
         change = float(np.abs(new - value).max()) / size if size else 0.0
+        kept = float((np.abs(new - raw) > ROUNDING * size).mean())
         value = new
         if report is not None:
             report(i / most)
         if change <= tolerance:
             break
-        further = space.swept(fit) if sweep and i <= MOST_SWEPT else None
-        if further is not None:
-            value = space.values(further)
-            for _ in range(SWEEPS):
-                bound = largest + gamma * bound
-            _size(value, bound, i)
-    return Iterated(fit, i, change)
-
-
-def _size(value: Floats, bound: float, i: int) -> float:
-    """Take the largest value.
-
-    Raises
-    ------
-    InvalidArgumentError
-        If rewards cannot add up to that.
-    """
-    size = float(np.abs(value).max())
-    if not size <= DIVERGED * bound:
-        text = (
-            f"Q diverges: in iteration {i} a state is worth {size:.3g}, where rewards add up to "
-            f"{bound:.3g} at most; take other features (a table, fewer of them), a larger ridge or "
-            "a smaller gamma"
-        )
-        raise InvalidArgumentError(text)
-    return size
+        further = space.swept(fit, bounds) if sweep and i <= MOST_SWEPT else None
+        if further is None:
+            continue
+        wider = bounds.further(d, SWEEPS)
+        swept = space.values(further)
+        # Best actions that are kept for too long may drive values up without end.
+        sweep = wider.hold(swept[swept > space.floor])
+        if sweep:
+            value, bounds = swept, wider
+    return Iterated(fit, i, change, kept)
 
 
 @dataclass(frozen=True, eq=False)
@@ -177,6 +193,11 @@ class TableSpace:
         counts = Counts.of(d.t, codes, len(d.actions), d.used.astype(np.float64)).without(0)
         start = np.full(codes.n_states, 0.0 if pessimism is None else pessimism.floor)
         return cls(table, counts, d.t.gamma, pessimism, start)
+
+    @property
+    def floor(self) -> float:
+        """What no state is worth less than."""
+        return -np.inf if self.pessimism is None else self.pessimism.floor
 
     @property
     def _n(self) -> Floats:
@@ -211,7 +232,7 @@ class TableSpace:
         out: Floats = np.where(np.isfinite(best), best, self._elsewhere(fit).max())
         return out
 
-    def swept(self, fit: Any) -> None:
+    def swept(self, fit: Any, bounds: Bounds) -> None:
         """Save nothing: an iteration of a table is a sweep."""
 
     def learned(self, fit: Floats) -> TableFunction:
@@ -233,6 +254,7 @@ class RegressorSpace:
     fresh: Callable[[], Any]
     predict: Callable[[Any, Floats], Floats]
     start: Floats
+    floor: float = -np.inf
 
     @classmethod
     def of(
@@ -264,7 +286,7 @@ class RegressorSpace:
             out[rows] = q.max(axis=1)
         return out
 
-    def swept(self, fit: Any) -> None:
+    def swept(self, fit: Any, bounds: Bounds) -> None:
         """Save nothing: every iteration fits anew."""
 
     def learned(self, fit: Any) -> RegressorFunction:

@@ -6,7 +6,10 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from counterfolio.arguments import is_number
+from counterfolio.dense import blocks
 from counterfolio.exceptions import InvalidArgumentError
 from counterfolio.learners.classifiers import model_copy
 from counterfolio.learners.decisions import (
@@ -38,10 +41,13 @@ if TYPE_CHECKING:
     from counterfolio.models.features import StateCodes
     from counterfolio.models.transitions import Horizon
 
-#: Iterations in closed form, and the change as a share of the largest value that ends them.
-MOST_ITERATIONS = 10_000
+#: Changes as a share of the largest value that end iterations.
 TABLE_SETTLED = 1e-10
 LINEAR_SETTLED = 1e-6
+#: Iterations of a table.
+MOST_ITERATIONS = 10_000
+#: Share of the states that are worth as much as rewards can add up to from which it is told.
+MANY_KEPT = 0.5
 
 
 @dataclass(frozen=True)
@@ -59,10 +65,11 @@ class FittedQIteration:
         numbers (text one-hot) and the action (one-hot). Default: none; a table, or least squares of
         each action, in closed form.
     n_iterations
-        Default: until nothing changes, to 1e-10 of the largest value for a table and 1e-6 for
-        features (at most 10,000), which takes fewer passes over the log by sweeps that keep the
-        best actions (modified policy iteration, Puterman & Shin 1978); of a regressor until 1e-3,
-        or as many as gamma needs for 1e-3 (with gamma 1 as many as the longest episode has steps).
+        Default: of a table until nothing changes, to 1e-10 of the largest value (at most 10,000);
+        of features to 1e-6, or as many as gamma needs for that (with gamma 1 at most 1,000), with
+        fewer passes over the log by sweeps that keep the best actions (modified policy iteration,
+        Puterman & Shin 1978); of a regressor to 1e-3, or as many as gamma needs for that (with
+        gamma 1 as many as the longest episode has steps).
     features
         As in `models.LinearQ`: "one_hot", a table; "linear", "polynomial", "fourier" (needs
         scikit-learn), a transformer; "auto", which also means the numbers as they are for a
@@ -83,16 +90,19 @@ class FittedQIteration:
     Notes
     -----
     When it fails: the maximum picks what is overestimated, so that with few rows an action looks
-    best that was merely lucky (`PessimisticQ` is for that); actions that are rare in a state are
-    extrapolated by all features but a table; least squares with a maximum may diverge, which is an
-    error; and a return over finitely many steps depends on how many are left, which a policy that
-    sees the state columns alone cannot know.
+    best that was merely lucky (`PessimisticQ` is for that). Actions that are rare in a state are
+    extrapolated by all features but a table. Least squares with a maximum need not settle, which a
+    note says; what a state is worth is kept within what rewards can add up to, or it might grow
+    without end. Where all episodes are cut off at one step, the rows of that step that stay are
+    those that ended, so that ends look a little likelier than they are. And a return over finitely
+    many steps depends on how many are left, which a policy that sees the state columns alone cannot
+    know.
 
     An action never seen in a state of a table (with other features: nowhere in the log) is worth
     just less than the least of all, so that it is not chosen. A state that the table does not have
     gets the mean Q of each action.
 
-    Source: Ernst, Geurts & Wehenkel 2005, JMLR 6.
+    Sources: Ernst, Geurts & Wehenkel 2005, JMLR 6; Munos & Szepesvari 2008, JMLR 9 (truncation).
     """
 
     regressor: Any = None
@@ -130,7 +140,7 @@ class FittedQIteration:
         InvalidLogError
             If actions are continuous, no state is named, or nobody knows how episodes end.
         InvalidArgumentError
-            If an argument is out of its range, or values diverge.
+            If an argument is out of its range, or features repeat each other.
         """
         check_seed(seed)
         d = Decisions.of(log, "FittedQIteration", gamma, self.horizon)
@@ -161,9 +171,13 @@ class PessimisticQ:
     Parameters
     ----------
     beta
-        How much is taken off where one row was seen, in units of the return. Default: w sqrt(log(2
-        m / delta) / 2), Hoeffding's bound for the mean of numbers in a range of width w, held by
-        all m cells (states times actions; features times actions) together.
+        How much is taken off where one row was seen, in units of the return. Default of single
+        decisions: w sqrt(log(2 m / delta) / 2), Hoeffding's bound for the mean of numbers in a
+        range of width w, held by all m cells (states times actions; features times actions)
+        together. Over several steps: s sqrt(2 log(m / delta)), the same for normal noise, with s
+        the standard deviation of r + gamma max_a' Q(s', a') about Q(s, a) after
+        `FittedQIteration`; the range of returns would be far too cautious, and is taken only where
+        there are no more rows than cells.
     delta
         Probability with which some bound may fail; only for the default of beta. Default: 0.1.
     value_range
@@ -180,10 +194,10 @@ class PessimisticQ:
     Notes
     -----
     delta is a probability where decisions are single and rewards lie in `value_range`. Over several
-    steps it is a scale: the returns of the log stand in for the range of Q*, and values that are
-    estimated from the same rows are not independent of them. Features count as if each were a cell;
-    the constant of the linear theory is not known. Where it matters, choose beta by evaluating
-    several of them.
+    steps it is a scale: the noise is taken to be the same everywhere, and values that are estimated
+    from the same rows are not independent of them. Features count as if each were a cell; the
+    constant of the linear theory is not known. Where it matters, choose beta by evaluating several
+    of them.
 
     When it fails: where beta is so large that no state is worth more than `value_range`'s low,
     which a note says; then every action looks alike. A small beta makes it `FittedQIteration`. It
@@ -227,17 +241,15 @@ class PessimisticQ:
         InvalidLogError
             If actions are continuous, no state is named, or nobody knows how episodes end.
         InvalidArgumentError
-            If an argument is out of its range, or values diverge.
+            If an argument is out of its range, or features repeat each other.
         """
         check_seed(seed)
         d = Decisions.of(log, "PessimisticQ", gamma, self.horizon)
         read = read_states(log, self.features, len(d.actions), seed, constant=True)
         low, high = self.value_range or _range(d)
-        width = read[0].n_states if isinstance(read, tuple) else read.width
-        cells = width * len(d.actions)
         beta = self.beta
         if beta is None:
-            beta = (high - low) * math.sqrt(math.log(2 * cells / self.delta) / 2)
+            beta = self._beta(d, read, high - low, seed)
         pessimism = Pessimism(float(beta), float(low))
         extra = {
             "beta": pessimism.beta,
@@ -247,6 +259,33 @@ class PessimisticQ:
         return _closed_form(
             "PessimisticQ", d, read, self.ridge, pessimism, self.n_iterations, seed, extra
         )
+
+    def _beta(
+        self,
+        d: Decisions,
+        read: tuple[StateTable, StateCodes] | StateNumbers,
+        width: float,
+        seed: int,
+    ) -> float:
+        """Choose beta: by the range of rewards, or over several steps by the noise of targets."""
+        cells = len(d.actions) * (read[0].n_states if isinstance(read, tuple) else read.width)
+        hoeffding = width * math.sqrt(math.log(2 * cells / self.delta) / 2)
+        if d.t.longest == 1:
+            return hoeffding
+        q = _closed_form("FittedQIteration", d, read, self.ridge, None, None, seed, {})
+        noise = _noise(d, q, cells)
+        # Nothing is known of the noise where every cell has one row.
+        return hoeffding if noise is None else noise * math.sqrt(2 * math.log(cells / self.delta))
+
+
+def _noise(d: Decisions, q: LearnedQ, cells: int) -> float | None:
+    """Take the standard deviation of targets about Q; None if no row is left to tell."""
+    found = np.concatenate([q(d.t.log.states.take(rows)) for rows in blocks(d.t.log.n_rows)])
+    target = d.t.reward.copy()
+    target[d.goes_on] += d.t.gamma * found[d.following].max(axis=1)
+    off = (target - found[np.arange(len(found)), d.t.action])[d.used]
+    free = len(off) - cells
+    return math.sqrt(float((off**2).sum()) / free) if free > 0 else None
 
 
 def _check_range(value_range: Any) -> None:
@@ -275,22 +314,21 @@ def _closed_form(
     """Iterate on a table, or on least squares in features."""
     space: TableSpace | LinearSpace
     if isinstance(read, StateNumbers):
-        space, features, tolerance = (
-            LinearSpace.of(d, read, ridge, pessimism),
-            read.name,
-            LINEAR_SETTLED,
-        )
+        features, tolerance = read.name, LINEAR_SETTLED
+        space, enough = LinearSpace.of(d, read, ridge, pessimism), until(d.t.gamma, tolerance)
     else:
-        space, features, tolerance = TableSpace.of(d, *read, pessimism), "one_hot", TABLE_SETTLED
+        features, tolerance = "one_hot", TABLE_SETTLED
+        space, enough = TableSpace.of(d, *read, pessimism), MOST_ITERATIONS
     with progress("learning Q") as report:
-        most, sweep = n_iterations or MOST_ITERATIONS, n_iterations is None
+        most, sweep = n_iterations or enough, n_iterations is None
         found = iterate(space, d, most, tolerance, report, sweep=sweep)
     notes = list(d.notes)
     if n_iterations is None and found.change > tolerance:
-        why = " (with gamma 1 a policy may go on for ever)" if d.t.gamma == 1 else ""
+        forever = "; with gamma 1 a policy may go on for ever" if d.t.gamma == 1 else ""
         notes.append(
             f"values still changed by {found.change:.1g} of themselves after "
-            f"{found.n_iterations:,} iterations{why}; take a smaller gamma, or n_iterations=..."
+            f"{found.n_iterations:,} iterations{forever}; take other features (a table), a larger "
+            "ridge or a smaller gamma"
         )
     if pessimism is not None and len(space.start):
         floored = space.values(found.fit) <= pessimism.floor
@@ -313,6 +351,13 @@ def _result(
     seed: int,
     extra: dict[str, Any],
 ) -> LearnedQ:
+    if found.kept > MANY_KEPT:
+        notes = [
+            *notes,
+            f"{found.kept:.0%} of the values are beyond what rewards can add up to, and were kept "
+            "within it: the features extrapolate wildly; take others (a table, fewer of them), or "
+            "a larger ridge",
+        ]
     settings = {
         "learner": name,
         "features": features,

@@ -88,21 +88,17 @@ class StateTable:
     #: Of each column: the number of each value, and the numbers of values and rows so far that
     #: stood together.
     _stages: list[tuple[dict[Any, int], Codes]]
-    _number: Codes
 
     @classmethod
-    def of(cls, states: States, codes: StateCodes) -> StateTable:
-        """Take a log's states and their numbers."""
-        _, first = np.unique(codes.codes, return_index=True)
-        form = Form.of(states)
-        found = np.zeros(len(first), dtype=np.int64)
+    def of(cls, states: States) -> tuple[StateTable, StateCodes]:
+        """Give numbers to a log's states."""
+        codes = np.zeros(len(states), dtype=np.int64)
         stages = []
-        for labels, of in _columns(states.take(first)):
-            joined, found = np.unique(found * len(labels) + of, return_inverse=True)
+        for labels, of in _columns(states.take(slice(0, len(states)))):
+            joined, codes = np.unique(codes * len(labels) + of, return_inverse=True)
             stages.append(({label: i for i, label in enumerate(labels)}, joined))
-        number = np.empty(len(first), dtype=np.int64)
-        number[found] = np.arange(len(first))
-        return cls(form, codes.n_states, stages, number)
+        n_states = int(codes.max()) + 1
+        return cls(Form.of(states), n_states, stages), StateCodes(codes.astype(np.int64), n_states)
 
     def find(self, states: Any) -> Codes:
         """Give each state its number, -1 to one that the log did not have."""
@@ -114,13 +110,18 @@ class StateTable:
             key = found * len(place) + which
             found = np.minimum(np.searchsorted(joined, key), len(joined) - 1)
             known &= (which >= 0) & (joined[found] == key)
-        return np.where(known, self._number[found], -1)
+        return np.where(known, found, -1)
 
 
 def _columns(block: Any) -> Iterator[tuple[list[Any], Codes]]:
     """Go through columns: their different values, and which of them each row has."""
     if isinstance(block, pl.DataFrame):
         for column in block.get_columns():
+            if column.dtype.is_nested():
+                place: dict[Any, int] = {}
+                of = [place.setdefault(tuple(row), len(place)) for row in column.to_list()]
+                yield list(place), np.array(of, dtype=np.int64)
+                continue
             first, which = number_actions(column)
             yield [column[int(i)] for i in first], which.astype(np.int64)
         return
@@ -212,11 +213,10 @@ def read_states(
         If the log has no state, or a state holds what cannot be read.
     """
     log.states.check()
-    chosen, codes = features, None
+    chosen = features
     if isinstance(features, str) and features == "auto":
         codes = StateCodes.at_most(log.states, MOST_STATES)
         chosen = choose(codes, n_actions, Design(log.states))
     if isinstance(chosen, str) and chosen == "one_hot":
-        codes = codes or StateCodes.of(log.states)
-        return StateTable.of(log.states, codes), codes
+        return StateTable.of(log.states)
     return StateNumbers.of(log, chosen, seed, constant=constant)

@@ -273,9 +273,9 @@ def _iterate(
     return model
 
 
-def until(gamma: float) -> int:
-    """Count the iterations after which less than a thousandth of the return is missing."""
-    return int(np.ceil(np.log(SETTLED) / np.log(gamma))) if gamma < 1 else 1_000
+def until(gamma: float, missing: float = SETTLED) -> int:
+    """Count the iterations after which no more than that share of the return is missing."""
+    return int(np.ceil(np.log(missing) / np.log(gamma))) if gamma < 1 else 1_000
 
 
 def _backward(
