@@ -58,7 +58,8 @@ Estimators = Annotated[
         "estimators",
         ESTIMATION,
         "NAMES",
-        "A list with commas. Default: dm, snpdis, sndr, sm_snis, sm_sndr.",
+        "A list with commas. Default: dm, snpdis, sndr, sm_snis, sm_sndr; sm_is and sm_dr in place "
+        "of the last two where episodes differ in length.",
     ),
 ]
 K = Annotated[
@@ -99,12 +100,9 @@ def environment_of(name: str) -> str:
     return name if short is None else f"counterfolio/{short}-v0"
 
 
-def estimators_of(given: str | None) -> list[str]:
-    """Take the names of a list with commas; without one those of the paper."""
-    from counterfolio.experiments.running import ESTIMATORS
-
-    names = [name.strip() for name in (given or "").split(",") if name.strip()]
-    return names or list(ESTIMATORS)
+def estimators_of(given: str | None) -> list[str] | None:
+    """Take the names of a list with commas."""
+    return [name.strip() for name in given.split(",")] if given else None
 
 
 def check_report_and_title(report: str | None, title: str | None) -> None:

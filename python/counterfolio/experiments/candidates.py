@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 EPSILONS = (0.1, 0.3, 0.5)
 #: Doubt of one row, as a share of the range of returns.
 DOUBT = 0.05
+#: Q is learned with no more than this, whatever is evaluated: without discounting, least squares
+#: with a maximum need not settle.
+MOST_GAMMA = 0.95
 
 
 def learned_behavior(env: Any, n_episodes: int, seed: int, *, gamma: float = 1.0) -> Softmax:
@@ -32,7 +35,7 @@ def learned_behavior(env: Any, n_episodes: int, seed: int, *, gamma: float = 1.0
     n_episodes, seed
         Of the coin's log.
     gamma
-        Discount factor.
+        Discount factor; 0.95 at most is learned with.
 
     Returns
     -------
@@ -41,7 +44,7 @@ def learned_behavior(env: Any, n_episodes: int, seed: int, *, gamma: float = 1.0
         standard deviation of Q between actions makes e times the probability.
     """
     log = collect(env, Uniform(actions_of(env)), n_episodes, seed)
-    q = FittedQIteration().fit(log, gamma=gamma)
+    q = FittedQIteration().fit(log, gamma=min(gamma, MOST_GAMMA))
     spread = float(np.mean(np.std(q(log.states.take(slice(0, log.n_rows))), axis=1)))
     return Softmax(q, spread or 1.0, actions=q.actions)
 
@@ -54,7 +57,7 @@ def learned_candidates(log: LoggedData, *, gamma: float = 1.0) -> dict[str, Epsi
     log
         With discrete actions.
     gamma
-        Discount factor.
+        Discount factor; 0.95 at most is learned with.
 
     Returns
     -------
@@ -64,6 +67,7 @@ def learned_candidates(log: LoggedData, *, gamma: float = 1.0) -> dict[str, Epsi
     """
     returns = _returns(log)
     doubt = DOUBT * float(returns.max() - returns.min()) or 1.0
+    gamma = min(gamma, MOST_GAMMA)
     q = FittedQIteration().fit(log, gamma=gamma)
     clone: Any = BehaviorCloning().fit(log)
     bases = {

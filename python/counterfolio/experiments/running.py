@@ -15,6 +15,7 @@ from counterfolio.exceptions import InvalidArgumentError
 from counterfolio.experiments.candidates import learned_behavior, learned_candidates
 from counterfolio.experiments.result import Experiment
 from counterfolio.many import evaluate_many
+from counterfolio.models import LinearQ, LinearRatio
 from counterfolio.policies import BEHAVIOR, check_policies
 from counterfolio.preparation import prepare
 from counterfolio.simulate import collect, on_policy_value
@@ -28,8 +29,12 @@ if TYPE_CHECKING:
     from counterfolio.log import LoggedData
     from counterfolio.policies import Policy
 
-#: The estimators of arXiv 2311.18207.
+#: The estimators of arXiv 2311.18207, and what stands for the marginal ones where episodes differ
+#: in length: ratios of visits, normalised, would leave out how long they are.
 ESTIMATORS = ("dm", "snpdis", "sndr", "sm_snis", "sm_sndr")
+OF_ANY_LENGTH = ("dm", "snpdis", "sndr", "sm_is", "sm_dr")
+#: Of the models, since in logs of few episodes features nearly repeat each other.
+RIDGE = 1e-4
 
 
 def experiment(
@@ -37,7 +42,7 @@ def experiment(
     behavior: Policy | None = None,
     candidates: Mapping[str, Policy] | Callable[[LoggedData], Mapping[str, Policy]] | None = None,
     *,
-    estimators: Sequence[str | Estimator] = ESTIMATORS,
+    estimators: Sequence[str | Estimator] | None = None,
     n_logs: int = 20,
     n_episodes: int = 1000,
     n_training: int = 2000,
@@ -67,7 +72,8 @@ def experiment(
         By name, or a function of the training log that makes them. Default:
         `experiments.learned_candidates`, twelve.
     estimators
-        As in `evaluate`. Default: those of the paper.
+        As in `evaluate`. Default: those of the paper, dm, snpdis, sndr, sm_snis and sm_sndr; sm_is
+        and sm_dr in place of the last two where episodes of the training log differ in length.
     n_logs
         How many logs.
     n_episodes
@@ -80,8 +86,11 @@ def experiment(
         Discount factor in (0, 1].
     k
         Size of the shortlist. Default: 4, or as many as there are candidates.
-    cross_fit, q_model, ratio_model
+    cross_fit
         As in `prepare`.
+    q_model, ratio_model
+        As in `prepare`. Default: `LinearQ(ridge=1e-4)` and `LinearRatio(ridge=1e-4)`, which have a
+        solution on logs of few episodes too.
     seed
         One for everything. More logs of the same seed begin with the same ones.
     num_threads
@@ -116,10 +125,14 @@ def experiment(
     with one_blas_thread():
         if behavior is None:
             behavior = learned_behavior(env, n_training, learning, gamma=gamma)
+        past = collect(env, behavior, n_training, training)
         if candidates is None:
             candidates = partial(learned_candidates, gamma=gamma)
         if callable(candidates):
-            candidates = candidates(collect(env, behavior, n_training, training))
+            candidates = candidates(past)
+        if estimators is None:
+            estimators = ESTIMATORS if _same_length(past) else OF_ANY_LENGTH
+        asked = list(estimators)
         named: dict[str, Any] = check_policies(candidates)
         k = min(4, len(named)) if k is None else check_k(k, len(named))
         truth = on_policy_value(
@@ -135,13 +148,13 @@ def experiment(
             lambda log: prepare(
                 log,
                 named,
-                list(estimators),
+                asked,
                 gamma=gamma,
                 cross_fit=cross_fit,
-                q_model=q_model,
-                ratio_model=ratio_model,
+                q_model=q_model or LinearQ(ridge=RIDGE),
+                ratio_model=ratio_model or LinearRatio(ridge=RIDGE),
             ),
-            estimators,
+            asked,
             gamma=gamma,
             seed=seed,
             num_threads=num_threads,
@@ -162,6 +175,11 @@ def experiment(
     }
     assessed = assess(evaluations, truth, k=k, relative_safety=1.0)
     return Experiment(behavior, named, truth, logs, evaluations, assessed, settings)
+
+
+def _same_length(log: LoggedData) -> bool:
+    ids = log.column(log.roles["episode_id"])
+    return ids.value_counts()["count"].n_unique() == 1
 
 
 @contextmanager
