@@ -168,6 +168,10 @@ def test_what_ended_is_worth_its_reward_alone():
     wanted = [0.75 * 1.25 / 2, 1.25]
     np.testing.assert_allclose(q_of(over)(numbered(2))[:, 0], wanted, atol=1e-9)
     assert q_of(over).notes == []
+    # Where all cost something, it is better to end: nothing is as bad as going on.
+    costly = {**over, "reward": over["reward"] - 3, "truncated": np.zeros(9, dtype=bool)}
+    costly["action"] = over["terminated"] * 1
+    np.testing.assert_allclose(q_of(costly)(numbered(2)), empirical(costly, 0.5)[0], atol=1e-9)
     cut = corridor(truncated="last")
     counted = q_of(cut, "logged")
     np.testing.assert_allclose(counted(numbered(2))[:, 0], wanted, atol=1e-9)
