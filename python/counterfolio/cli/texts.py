@@ -37,9 +37,8 @@ EXAMPLES = {
         'counterfolio report saved.parquet out.html --title "Which banner?"',
     ),
     "simulate": (
-        "counterfolio simulate",
-        "counterfolio simulate Recommender --logs 4 --episodes 200 --report sim.html",
-        "counterfolio simulate CartPole-v1 --logs 2 --episodes 50 --gamma 0.99",
+        "counterfolio simulate --logs 3 --episodes 200 --roll-outs 1000",
+        "counterfolio simulate Recommender --logs 3 --episodes 99 --report sim.html",
         "counterfolio simulate Basic --logs 2 --episodes 100 --log simulated.parquet",
     ),
 }

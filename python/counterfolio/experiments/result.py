@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from counterfolio.log import LoggedData
     from counterfolio.simulate import OnPolicyValue
 
+#: Estimators whose mean estimates are printed.
+MOST_SHOWN = 5
 #: How a metric is called in a sentence.
 WORDS = {
     "sharpe_ratio": "SharpeRatio@{k}",
@@ -196,12 +198,11 @@ class Experiment:
 
     def _worth(self) -> list[Column]:
         t = self.candidates_table
-        estimators = t.columns[3:]
+        shown = t.columns[3:][:MOST_SHOWN]
         return [
             Column("policy", t["policy"].to_list(), left=True),
             Column("truth", [number(x) for x in t["value"]]),
-            Column("std. error", [number(x, 2) for x in t["standard_error"]]),
-            *(Column(name, [number(x) for x in t[name]]) for name in estimators),
+            *(Column(name, [number(x) for x in t[name]]) for name in shown),
         ]
 
     def _judged(self) -> tuple[list[Column], list[str]]:
@@ -232,7 +233,7 @@ class Experiment:
     def __repr__(self) -> str:
         judged, lines = self._judged()
         blocks = [
-            self._caption(),
+            wrap(self._caption()),
             text_table(self._worth()),
             "\n".join([text_table(judged), *(wrap(line) for line in lines)]),
             text_table(self._wins()),
