@@ -45,6 +45,7 @@ bench: $(VENV)/.wheel-release $(VENV)/.group-test $(VENV)/.group-bench  ## time 
 	$(BIN)/python benches/test_models.py
 	$(BIN)/python benches/test_estimators.py
 	$(BIN)/python benches/test_simulate.py
+	$(BIN)/python benches/test_many.py
 
 instructions: $(VENV)/.ready  ## count the core's instructions and compare with those recorded
 	@command -v valgrind >/dev/null || apt-get install --yes --quiet valgrind >/dev/null

@@ -99,6 +99,12 @@ def finish(process: subprocess.Popen) -> tuple[str, str]:
             process.kill()
 
 
+def several(log: cf.LoggedData) -> cf.Evaluations:
+    """On threads that the parent had, and the child has to make anew."""
+    policies = {"new": "p", "same": "propensity"}
+    return cf.evaluate_many({"one": log, "two": log}, policies, n_jobs=2)
+
+
 # Forks.
 
 DENSE = np.full((N, 3), 1 / 3)
@@ -115,6 +121,9 @@ STEPS = {
     "compare": lambda log: evaluate(log).compare("new", "same", "tis").rows(),
     "ranking": lambda log: evaluate(log).ranking("tis").rows(),
     "portfolio": lambda log: repr(evaluate(log).portfolio(2, "tis")),
+    "several logs": lambda log: several(log).estimates.rows(),
+    "across logs": lambda log: cf.assess(several(log), {"new": 1.0, "same": 0.5}).table.rows(),
+    "summary": lambda log: (several(log).summary.rows(), several(log).diagnostics.rows()),
 }
 
 

@@ -4,11 +4,14 @@ From logged data alone: estimate what each candidate would have earned (off-poli
 the candidates, and weigh the return of the shortlist against its risk (SharpeRatio@k).
 """
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
-from counterfolio import adapters, models, policies
+from counterfolio import adapters, learners, models, policies
 from counterfolio._core import DEBUG_BUILD, __version__
-from counterfolio.assessment import Assessment, assess
+from counterfolio.assessing import assess
+from counterfolio.assessment import Assessment
+from counterfolio.assessments import Assessments
 from counterfolio.diagnostics import Diagnostics
 from counterfolio.distribution import Distribution
 from counterfolio.distribution_estimation import evaluate_distribution
@@ -16,6 +19,7 @@ from counterfolio.estimation import evaluate
 from counterfolio.estimator_selection import EstimatorSelection, select_estimator
 from counterfolio.estimators import Estimator
 from counterfolio.evaluation import Evaluation
+from counterfolio.evaluations import Evaluations
 from counterfolio.exceptions import (
     CounterfolioError,
     InvalidArgumentError,
@@ -25,6 +29,7 @@ from counterfolio.exceptions import (
 )
 from counterfolio.loading import read_parquet
 from counterfolio.log import LoggedData
+from counterfolio.many import evaluate_many
 from counterfolio.policies import Policy, PolicyColumns
 from counterfolio.portfolio import Portfolio
 from counterfolio.prediction import PredictiveSharpeRatio
@@ -35,17 +40,20 @@ from counterfolio.selection import sharpe_ratio_at_k, top_k
 from counterfolio.validation import LogReport
 
 if TYPE_CHECKING:
-    from counterfolio import simulate
+    from counterfolio import experiments, simulate
+    from counterfolio.experiments import experiment
     from counterfolio.simulate import collect, on_policy_value
 
 __all__ = [
     "Assessment",
+    "Assessments",
     "CounterfolioError",
     "Diagnostics",
     "Distribution",
     "Estimator",
     "EstimatorSelection",
     "Evaluation",
+    "Evaluations",
     "InvalidArgumentError",
     "InvalidLogError",
     "InvalidPolicyError",
@@ -63,6 +71,10 @@ __all__ = [
     "collect",
     "evaluate",
     "evaluate_distribution",
+    "evaluate_many",
+    "experiment",
+    "experiments",
+    "learners",
     "models",
     "on_policy_value",
     "policies",
@@ -77,14 +89,21 @@ __all__ = [
 ]
 
 
+#: Where to find what only who simulates waits for, since it needs gymnasium.
+_LATER = {
+    "collect": "simulate",
+    "experiment": "experiments",
+    "on_policy_value": "simulate",
+}
+
+
 def __getattr__(name: str) -> Any:
-    # Only who simulates waits for gymnasium.
-    if name not in ("collect", "on_policy_value", "simulate"):
+    module = _LATER.get(name, name)
+    if module not in _LATER.values():
         text = f"module 'counterfolio' has no attribute {name!r}"
         raise AttributeError(text)
-    import counterfolio.simulate
-
-    return counterfolio.simulate if name == "simulate" else getattr(counterfolio.simulate, name)
+    found = importlib.import_module(f"counterfolio.{module}")
+    return found if name == module else getattr(found, name)
 
 
 def __dir__() -> list[str]:

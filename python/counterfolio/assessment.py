@@ -90,7 +90,7 @@ class Assessment:
         return html_table(self._columns(), "Estimators by true values", [self._line()])
 
 
-def assess(
+def assess_one(
     evaluation: Evaluation,
     truth: Mapping[str, Any],
     *,
@@ -102,47 +102,7 @@ def assess(
     ties: Literal["first", "last", "average"] = "first",
     score: Literal["value", "lower"] = "value",
 ) -> Assessment:
-    """Judge every estimator of an evaluation by true values.
-
-    Parameters
-    ----------
-    evaluation
-        From `evaluate`; with `n_resamples` the metrics' spread over resampled logs comes too.
-    truth
-        Policy -> true value, or array of returns from roll-outs, whose mean (or whatever statistic
-        the evaluation is of) is the value and whose noise is then taken off `mse` and `std`
-        (`mse_debiased`, `std_debiased`). It names every policy evaluated, and no other but
-        "behavior".
-    behavior_value
-        The behavior policy's true value. Default: `truth["behavior"]`, else its logged mean return.
-    k
-        Size of the shortlist that is printed; `.table` has all. Default: 3 or fewer.
-    safety_threshold
-        Policies below this true value are unsafe.
-    relative_safety
-        c instead: those below J_b - (1 - c) |J_b|.
-    ddof, ties
-        As in `top_k`.
-    score
-        What policies are ranked and judged safe by, as in `Evaluation.ranking`: "lower" judges
-        pessimistic selection. Errors are of the estimates either way.
-
-    Returns
-    -------
-    Assessment
-        Metrics of the ranking: mse, mse_debiased, nmse (mse / mean J^2), rank_correlation
-        (Spearman's), kendall_tau (b), false_alarm_rate (type I: safe but judged unsafe, of the
-        safe), missed_unsafe_rate (type II: unsafe but judged safe, of the unsafe). Of the top k:
-        best, worst, mean, kth, std, std_debiased, safety_violation_rate, sharpe_ratio, regret (max
-        J - best@k), nregret (regret / |max J|). NaN where there is nothing to divide by. Undefined
-        estimates rank last and count as judged unsafe; mse and correlations are then NaN.
-
-    Raises
-    ------
-    InvalidArgumentError
-        If `truth` lacks a policy, names another, or holds a value that is not finite, or an
-        argument is out of its range.
-    """
+    """Judge every estimator of one evaluation by true values; see `assess`."""
     _check_evaluation(evaluation)
     check_ranking(ddof, ties)
     safety_threshold, relative_safety = check_safety(safety_threshold, relative_safety)

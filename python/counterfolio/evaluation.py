@@ -97,7 +97,7 @@ class Evaluation:
         if self._source is None:
             text = (
                 f"{what} needs the log, which this evaluation no longer holds; ask for {what} "
-                "before pickling it, or save it with to_parquet"
+                "before pickling it, save it with to_parquet, or let evaluate_many keep it"
             )
             raise InvalidArgumentError(text)
         return self._source

@@ -14,6 +14,7 @@ from counterfolio.files import METADATA_KEY, check_path, write_parquet
 from counterfolio.validation import LogReport
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -22,23 +23,64 @@ if TYPE_CHECKING:
 
 #: Column that holds the replicates, a list to a row.
 REPLICATES = "replicates"
+#: Column and entry that name the log, where it is one of several.
+DATASET = "dataset"
+#: What is computed from the log when it is asked for.
+COMPUTED = ("diagnostics", "log_report")
 
 
-def write_evaluation(evaluation: Evaluation, path: str | Path) -> None:
-    """Write an evaluation; see `Evaluation.to_parquet`."""
+def write_evaluation(
+    evaluation: Evaluation, path: str | Path, among: Mapping[str, Any] | None = None
+) -> None:
+    """Write an evaluation; see `Evaluation.to_parquet`.
+
+    Parameters
+    ----------
+    among
+        Further entries of the metadata where it is one of several, "dataset" among them. It may
+        then be one without diagnostics and log.
+    """
     accelerations = evaluation.accelerations
-    metadata = {
+    computed: tuple[str, ...] = COMPUTED
+    if among is not None and evaluation._source is None:
+        computed = tuple(what for what in COMPUTED if what in vars(evaluation))
+    metadata: dict[str, Any] = {
         "settings": evaluation.settings,
         "variances": evaluation.variances.tolist(),
         "accelerations": None if accelerations is None else accelerations.tolist(),
-        "diagnostics": evaluation.diagnostics.to_dict(),
-        "log_report": evaluation.log_report.to_dict(),
+        **dict.fromkeys(COMPUTED),
+        **{what: getattr(evaluation, what).to_dict() for what in computed},
     }
     frame, drawn = evaluation.estimates, evaluation.replicates
     if drawn is not None and evaluation.behavior_replicates is not None:
         rows = [*drawn.reshape(len(drawn), -1).T, evaluation.behavior_replicates]
         frame = frame.with_columns(pl.Series(REPLICATES, rows, pl.List(pl.Float64)))
+    if among is not None:
+        names = pl.Series(DATASET, [among[DATASET]] * len(frame), pl.String)
+        frame = frame.clone().insert_column(0, names)
+        metadata |= among
     write_parquet(frame, path, metadata)
+
+
+def read_metadata(path: Path) -> dict[str, Any]:
+    """Read our entry of a Parquet file's metadata, and nothing else.
+
+    Raises
+    ------
+    InvalidArgumentError
+        If it does not hold an evaluation.
+    """
+    try:
+        metadata: dict[str, Any] = json.loads(
+            pl.read_parquet_metadata(path).get(METADATA_KEY, "{}")
+        )
+    except (OSError, pl.exceptions.PolarsError) as error:
+        text = f'"{path}" cannot be read as Parquet: {error}'
+        raise InvalidArgumentError(text) from error
+    if "log_report" not in metadata:
+        text = f'"{path}" does not hold an Evaluation; pass a file that to_parquet wrote'
+        raise InvalidArgumentError(text)
+    return metadata
 
 
 def read_evaluation(path: str | Path) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -54,15 +96,14 @@ def read_evaluation(path: str | Path) -> tuple[dict[str, Any], dict[str, Any]]:
         If the file is not one of these.
     """
     path = check_path(path)
+    metadata = read_metadata(path)
     try:
-        frame = pl.read_parquet(path)
-        metadata = json.loads(pl.read_parquet_metadata(path).get(METADATA_KEY, "{}"))
+        frame = pl.read_parquet(path, glob=False)
     except (OSError, pl.exceptions.PolarsError) as error:
         text = f'"{path}" cannot be read as Parquet: {error}'
         raise InvalidArgumentError(text) from error
-    if "log_report" not in metadata:
-        text = f'"{path}" does not hold an Evaluation; pass a file that to_parquet wrote'
-        raise InvalidArgumentError(text)
+    if DATASET in metadata:
+        frame = frame.drop(DATASET)
     settings, accelerations = metadata["settings"], metadata["accelerations"]
     replicates = behavior = None
     if REPLICATES in frame.columns:
@@ -78,9 +119,11 @@ def read_evaluation(path: str | Path) -> tuple[dict[str, Any], dict[str, Any]]:
         if accelerations is None
         else np.array(accelerations, dtype=np.float64),
     }
+    kinds: dict[str, Any] = dict(zip(COMPUTED, (Diagnostics, LogReport), strict=True))
     computed = {
-        "diagnostics": Diagnostics.from_dict(metadata["diagnostics"]),
-        "log_report": LogReport.from_dict(metadata["log_report"]),
+        what: kind.from_dict(metadata[what])
+        for what, kind in kinds.items()
+        if metadata[what] is not None
     }
     return held, computed
 

@@ -4,10 +4,27 @@ from __future__ import annotations
 
 import sys
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+#: Who is told instead of the terminal, where a call is a part of a larger one.
+_INSTEAD: ContextVar[Callable[[float], None] | None] = ContextVar("instead", default=None)
+
+
+@contextmanager
+def instead(report: Callable[[float], None]) -> Iterator[None]:
+    """Tell `report`, and not the terminal, how far calls on this thread are.
+
+    What it raises ends the call, on threads that no signal reaches too.
+    """
+    token = _INSTEAD.set(report)
+    try:
+        yield
+    finally:
+        _INSTEAD.reset(token)
 
 
 @contextmanager
@@ -19,6 +36,9 @@ def progress(doing: str) -> Iterator[Callable[[float], None] | None]:
     doing
         What is done, as in "evaluating".
     """
+    if (report := _INSTEAD.get()) is not None:
+        yield report
+        return
     if sys.stderr is None or not sys.stderr.isatty():
         yield None
         return

@@ -3,12 +3,30 @@
 from __future__ import annotations
 
 import os
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import TYPE_CHECKING
 
 from counterfolio.arguments import is_whole
 from counterfolio.exceptions import InvalidArgumentError
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
 #: More threads than this help nobody.
 MOST_THREADS = 1024
+#: What is left for a call that says nothing, where several calls share the cores.
+_SHARE: ContextVar[int | None] = ContextVar("share", default=None)
+
+
+@contextmanager
+def sharing(num_threads: int) -> Iterator[None]:
+    """Let calls on this thread that name no number of threads take so many."""
+    token = _SHARE.set(num_threads)
+    try:
+        yield
+    finally:
+        _SHARE.reset(token)
 
 
 def check_threads(num_threads: object) -> int:
@@ -20,6 +38,8 @@ def check_threads(num_threads: object) -> int:
         If it is no whole number of 1 or more.
     """
     source = "num_threads"
+    if num_threads is None and (share := _SHARE.get()) is not None:
+        return share
     if num_threads is None:
         source, num_threads = (
             "COUNTERFOLIO_NUM_THREADS",

@@ -223,12 +223,11 @@ def check_uncertainty(
         raise InvalidArgumentError(text)
     least = _return_min(return_min, log, estimators)
     bootstrap = interval == "bootstrap"
-    count = (DEFAULT_RESAMPLES if bootstrap else 0) if n_resamples is None else int(n_resamples)
+    count = default_resamples(str(interval)) if n_resamples is None else int(n_resamples)
     if bootstrap and count == 0:
         text = 'interval="bootstrap" needs replicates: n_resamples must be 1 or more'
         raise InvalidArgumentError(text)
     units = log.n_episodes if log.clusters is None else log.clusters[1]
-    default = "multinomial" if units < FEW_UNITS else "poisson"
     if seed is None and (count or interval == "hcope"):
         seed = secrets.randbits(63)
     return Uncertainty(
@@ -237,11 +236,21 @@ def check_uncertainty(
         alternative=str(alternative),
         n_resamples=count,
         method=str(method),
-        resampling=default if resampling is None else str(resampling),
+        resampling=default_resampling(units) if resampling is None else str(resampling),
         **{name: None if x is None else check_range(name, x) for name, x in ranges.items()},
         return_min=least,
         seed=seed,
     )
+
+
+def default_resamples(interval: str) -> int:
+    """How many replicates there are unless told otherwise."""
+    return DEFAULT_RESAMPLES if interval == "bootstrap" else 0
+
+
+def default_resampling(units: int) -> str:
+    """How episodes or clusters are drawn unless told otherwise."""
+    return "multinomial" if units < FEW_UNITS else "poisson"
 
 
 def check_seed(seed: object) -> int:

@@ -14,6 +14,7 @@ import typer
 import counterfolio as cf
 from counterfolio.cli import config, inputs, output, results
 from counterfolio.cli import options as o
+from counterfolio.cli import simulation as sim
 from counterfolio.cli.candidates import read_truth
 from counterfolio.cli.config import Run
 from counterfolio.cli.failure import (
@@ -232,6 +233,54 @@ def report_(
     evaluation = cf.Evaluation.from_parquet(source.files[0])
     true = read_truth(run.truth)
     _write_report(evaluation, out, estimator=estimator, k=k, truth=true, title=title)
+
+
+@app.command("simulate", help=help_of("simulate"))
+def simulate_(
+    env: sim.Environment = sim.FIRST,
+    logs: sim.Logs = 20,
+    episodes: sim.Episodes = 1000,
+    training: sim.Training = 2000,
+    roll_outs: sim.RollOuts = 10_000,
+    estimators: sim.Estimators = None,
+    gamma: o.Gamma = None,
+    k: sim.K = None,
+    seed: sim.Seed = 0,
+    num_threads: o.NumThreads = None,
+    report: sim.Report = None,
+    title: sim.Title = None,
+    folder: sim.Folder = None,
+    log: sim.Log = None,
+    format: o.Format = None,
+    output_: o.Output = None,
+) -> None:
+    """Ask simulated logs which estimator chooses the better shortlist."""
+    run = Run(format=format, output=output_)
+    kind = output.check(run)
+    sim.check_report_and_title(report, title)
+    output.check_targets({"report": report, "log": log, "output": output_}, [])
+    if report is not None:
+        _check_report_extra()
+    experiment = cf.experiment(
+        sim.environment_of(env),
+        n_logs=logs,
+        n_episodes=episodes,
+        n_training=training,
+        n_roll_outs=roll_outs,
+        gamma=1.0 if gamma is None else gamma,
+        k=k,
+        seed=seed,
+        num_threads=num_threads,
+        path=folder,
+        estimators=sim.estimators_of(estimators),
+    )
+    if report is not None:
+        experiment.to_html(report, title=title)
+        output.note(f"report written to {report}")
+    if log is not None:
+        experiment.log(next(iter(experiment.logs))).to_parquet(log)
+        output.note(f"log written to {log}")
+    output.emit(sim.of_experiment(experiment), kind, output_)
 
 
 #: What `rank` still takes beside a saved evaluation.

@@ -36,6 +36,11 @@ EXAMPLES = {
         "counterfolio report saved.parquet out.html",
         'counterfolio report saved.parquet out.html --title "Which banner?"',
     ),
+    "simulate": (
+        "counterfolio simulate --logs 3 --episodes 200 --roll-outs 1000",
+        "counterfolio simulate Recommender --logs 3 --episodes 99 --report sim.html",
+        "counterfolio simulate Basic --logs 2 --episodes 100 --log simulated.parquet",
+    ),
 }
 COMMANDS = {
     "check": (
@@ -52,6 +57,11 @@ COMMANDS = {
         "Compares each with the behavior policy on the same episodes, and says why it chose.",
     ),
     "report": ("Write the report of a saved evaluation.", "One HTML file that needs nothing else."),
+    "simulate": (
+        "Ask simulated logs which estimator chooses the better shortlist.",
+        "A behavior policy and twelve candidates are learned in an environment, every estimator "
+        "ranks them on many logs, and roll-outs say what they are really worth. Takes a minute.",
+    ),
 }
 
 

@@ -233,7 +233,7 @@ def _fit(
     def make(rows: Rows) -> NDArray[np.float64]:
         return features.without_constant(numbers[rows])
 
-    model = _seeded(base.clone(learner.model, safe=False), seed)
+    model = seeded(base.clone(learner.model, safe=False), seed)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         model.fit(make(train), target)
@@ -242,7 +242,7 @@ def _fit(
     return make, model
 
 
-def _seeded(model: Any, seed: int) -> Any:
+def seeded(model: Any, seed: int) -> Any:
     """Give a model that draws at random, and names no seed of its own, this one."""
     if hasattr(model, "get_params"):
         free = {

@@ -23,7 +23,7 @@ class Equation:
     """A matrix that can be inverted, for several right-hand sides and its transpose."""
 
     matrix: Floats
-    _inverse: Floats
+    inverse: Floats
 
     @classmethod
     def of(cls, matrix: Floats) -> Equation:
@@ -51,7 +51,7 @@ class Equation:
 
     def solve(self, right: Floats, *, transposed: bool = False) -> Floats:
         """Solve for a right-hand side, with two steps of refinement."""
-        matrix, inverse = (m.T if transposed else m for m in (self.matrix, self._inverse))
+        matrix, inverse = (m.T if transposed else m for m in (self.matrix, self.inverse))
         found: Floats = inverse @ right
         for _ in range(2):
             found = found + inverse @ (right - matrix @ found)

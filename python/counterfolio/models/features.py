@@ -80,8 +80,12 @@ def choose(codes: StateCodes | None, n_actions: int | None, design: Design) -> s
     return "polynomial" if design.width <= MOST_SQUARED else "linear"
 
 
-class Design:
-    """A log's states as numbers: numeric columns as they are, text and categories one-hot.
+@dataclass(frozen=True)
+class Encoding:
+    """How states become numbers: numeric columns as they are, text and categories one-hot.
+
+    It holds nothing of the log that it was made for, so that what was learned can be asked about
+    other states.
 
     Attributes
     ----------
@@ -89,38 +93,86 @@ class Design:
         What each number is.
     """
 
+    names: list[str]
+    #: By column of text or categories; empty where all states are numbers.
+    _levels: dict[str, list[str]]
+
+    @classmethod
+    def of(cls, states: States) -> Encoding:
+        """Look at a log's states.
+
+        Raises
+        ------
+        InvalidLogError
+            If a column holds what no model can read, or too many different texts.
+        """
+        if states.numeric:
+            names = [f"x{i}" for i in range(states.take(slice(0, 1)).shape[1])]
+            return cls(states.names if len(names) == len(states.columns) else names, {})
+        levels = {c.name: _levels(c) for c in states.columns if not _is_number(c)}
+        names = []
+        for column in states.columns:
+            own = [f"{column.name}={level}" for level in levels.get(column.name, ())]
+            names += own if column.name in levels else [column.name]
+        return cls(names, levels)
+
+    def numbers(self, block: Any) -> NDArray[np.float64]:
+        """Encode some states, an array or a frame; text that the log did not have is all 0."""
+        if isinstance(block, pl.DataFrame):
+            return np.concatenate([self._encode(c) for c in block.get_columns()], axis=1)
+        out: NDArray[np.float64] = block
+        return out
+
+    def _encode(self, column: pl.Series) -> NDArray[np.float64]:
+        levels = self._levels.get(column.name)
+        if levels is None:
+            return column.to_numpy().astype(np.float64)[:, None]
+        place = {level: i for i, level in enumerate(levels)}
+        first, of = number_actions(column)
+        which = np.array([place.get(str(column[int(i)]), len(levels)) for i in first])[of]
+        out: NDArray[np.float64] = np.eye(len(levels) + 1)[which, :-1]
+        return out
+
+
+def _is_number(column: pl.Series) -> bool:
+    return column.dtype.is_numeric() or column.dtype == pl.Boolean
+
+
+def _levels(column: pl.Series) -> list[str]:
+    if column.dtype not in (pl.String, pl.Categorical, pl.Enum):
+        text = (
+            f"{column_label(column.name)} holds {column.dtype}, of which models know no "
+            "features; name other state columns, or pass a transformer"
+        )
+        raise InvalidLogError(text)
+    first, _ = number_actions(column)
+    levels = sorted(str(column[int(i)]) for i in first)
+    if len(levels) > MOST_LEVELS:
+        text = (
+            f"{column_label(column.name)} has {len(levels):,} different values, too many for a "
+            'feature each; leave it out, or use features="one_hot" for a table of states'
+        )
+        raise InvalidLogError(text)
+    return levels
+
+
+class Design:
+    """A log's states as numbers.
+
+    Attributes
+    ----------
+    encoding : Encoding
+    """
+
     def __init__(self, states: States) -> None:
         states.check()
         self._states = states
-        self._levels: dict[str, list[Any]] = {}
-        self.names: list[str] = []
-        if states.numeric:
-            self.names = [f"x{i}" for i in range(states.take(slice(0, 1)).shape[1])]
-            if len(self.names) == len(states.columns):
-                self.names = states.names
-        else:
-            for column in states.columns:
-                self.names += self._names_of(column)
+        self.encoding = Encoding.of(states)
 
-    def _names_of(self, column: pl.Series) -> list[str]:
-        if column.dtype.is_numeric() or column.dtype == pl.Boolean:
-            return [column.name]
-        if column.dtype not in (pl.String, pl.Categorical, pl.Enum):
-            text = (
-                f"{column_label(column.name)} holds {column.dtype}, of which models know no "
-                "features; name other state columns, or pass a transformer"
-            )
-            raise InvalidLogError(text)
-        first, _ = number_actions(column)
-        levels = sorted(str(column[int(i)]) for i in first)
-        if len(levels) > MOST_LEVELS:
-            text = (
-                f"{column_label(column.name)} has {len(levels):,} different values, too many for a "
-                'feature each; leave it out, or use features="one_hot" for a table of states'
-            )
-            raise InvalidLogError(text)
-        self._levels[column.name] = levels
-        return [f"{column.name}={level}" for level in levels]
+    @property
+    def names(self) -> list[str]:
+        """What each number is."""
+        return self.encoding.names
 
     @property
     def width(self) -> int:
@@ -145,27 +197,13 @@ class Design:
         InvalidLogError
             If a number is infinite.
         """
-        block = self._states.take(rows)
-        if isinstance(block, pl.DataFrame):
-            parts = [self._encode(column) for column in block.get_columns()]
-            block = np.concatenate(parts, axis=1)
+        block = self.encoding.numbers(self._states.take(rows))
         if not np.isfinite(block).all():
             row = int((~np.isfinite(block)).any(axis=1).argmax())
             at = rows.start + row if isinstance(rows, slice) else int(rows[row])
             text = f"a state holds an infinite number, first at row {at}; mend or drop the row"
             raise InvalidLogError(text)
-        out: NDArray[np.float64] = block
-        return out
-
-    def _encode(self, column: pl.Series) -> NDArray[np.float64]:
-        levels = self._levels.get(column.name)
-        if levels is None:
-            return column.to_numpy().astype(np.float64)[:, None]
-        place = {level: i for i, level in enumerate(levels)}
-        first, of = number_actions(column)
-        which = np.array([place[str(column[int(i)])] for i in first])[of]
-        out: NDArray[np.float64] = np.eye(len(levels))[which]
-        return out
+        return block
 
     def sample(self) -> NDArray[np.intp]:
         """Choose at most `FITTED_ROWS` rows, evenly spaced, for transformers to be fitted on."""
@@ -254,19 +292,33 @@ class FeatureMap:
 def _named(name: str, sample: NDArray[np.float64], seed: int) -> Callable[[Any], Any] | None:
     if name == "linear":
         return None
+    if name == "polynomial":
+        return _with_products
     try:
         from sklearn.kernel_approximation import RBFSampler
-        from sklearn.preprocessing import PolynomialFeatures
     except ImportError as error:
         text = f'features "{name}" need scikit-learn; pip install "counterfolio[models]"'
         raise MissingExtraError(text) from error
-    if name == "polynomial":
-        return PolynomialFeatures(2, include_bias=False).fit(sample).transform  # type: ignore[no-any-return]
     # The median distance between standardised rows is about the root of twice their number.
     width = max(1, sample.shape[1])
     fourier = RBFSampler(gamma=1 / (2 * width), n_components=N_FOURIER, random_state=seed % 2**32)
-    waves = fourier.fit(sample).transform
-    return lambda x: np.concatenate([x, waves(x)], axis=1)
+    return _Waves(fourier.fit(sample))
+
+
+def _with_products(x: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Add the squares, and the product of each two."""
+    products = [x[:, i:] * x[:, i : i + 1] for i in range(x.shape[1])]
+    return np.concatenate([x, *products], axis=1)
+
+
+@dataclass(frozen=True)
+class _Waves:
+    """Random Fourier features; a class, so that what was learned with them can be pickled."""
+
+    sampler: Any
+
+    def __call__(self, x: NDArray[np.float64]) -> NDArray[np.float64]:
+        return np.concatenate([x, self.sampler.transform(x)], axis=1)
 
 
 def _fitted(transformer: Any, sample: NDArray[np.float64]) -> Callable[[Any], Any]:

@@ -135,20 +135,25 @@ def check_regressor(t: Transitions, regressor: Any) -> Callable[[Any, Floats], F
         text = f"regressor must have fit and predict, as scikit-learn's have, not {regressor!r}"
         raise InvalidArgumentError(text)
     if not hasattr(regressor, "predict_proba"):
-        return lambda model, x: np.asarray(model.predict(x), dtype=np.float64).reshape(len(x))
+        return _predicted
     if t.longest > 1 or not np.isin(t.reward, (0, 1)).all():
         text = (
             f"{type(regressor).__name__} is a classifier, which models rewards of 0 and 1 in logs "
             "of single decisions alone; pass a regressor"
         )
         raise InvalidArgumentError(text)
+    return _chance
 
-    def chance(model: Any, x: Floats) -> Floats:
-        classes = list(model.classes_)
-        probs = np.asarray(model.predict_proba(x), dtype=np.float64)
-        return probs[:, classes.index(1)] if 1 in classes else np.zeros(len(x))
 
-    return chance
+def _predicted(model: Any, x: Floats) -> Floats:
+    return np.asarray(model.predict(x), dtype=np.float64).reshape(len(x))
+
+
+def _chance(model: Any, x: Floats) -> Floats:
+    """Take the probability of a reward of 1."""
+    classes = list(model.classes_)
+    probs = np.asarray(model.predict_proba(x), dtype=np.float64)
+    return probs[:, classes.index(1)] if 1 in classes else np.zeros(len(x))
 
 
 def fit(
@@ -252,7 +257,7 @@ def _iterate(
     """Iterate until nothing changes, or every step of an episode has been counted."""
     following = train & ~t.last
     target = np.append(False, following[:-1])
-    most = t.longest if t.horizon == "logged" else _until(t.gamma)
+    most = t.longest if t.horizon == "logged" else until(t.gamma)
     most = most if most_iterations is None else min(most, most_iterations)
     y, model = t.reward.copy(), None
     for i in range(max(1, most)):
@@ -268,9 +273,9 @@ def _iterate(
     return model
 
 
-def _until(gamma: float) -> int:
-    """Count the iterations after which less than a thousandth of the return is missing."""
-    return int(np.ceil(np.log(SETTLED) / np.log(gamma))) if gamma < 1 else 1_000
+def until(gamma: float, missing: float = SETTLED) -> int:
+    """Count the iterations after which no more than that share of the return is missing."""
+    return int(np.ceil(np.log(missing) / np.log(gamma))) if gamma < 1 else 1_000
 
 
 def _backward(

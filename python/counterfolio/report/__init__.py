@@ -52,13 +52,6 @@ def render(
     judgement = None if truth is None else _judge(evaluation, truth, estimator, k)
     lists = shortlists.take(evaluation, estimator)
     predicted = shortlists.predicted(lists)
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("counterfolio"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     weighted = len(evaluation.diagnostics.steps) > 0
     few = n_policies * len(evaluation.estimators) <= MOST_INTERVALS
     figures: dict[str, Callable[[], Axes]] = {
@@ -87,35 +80,51 @@ def render(
             judgement["tables"], "best", behavior_value=judgement["behavior"]
         )
     reason, prediction = shortlists.reason(evaluation, estimator, k)
-    return environment.get_template("report.html.j2").render(
-        title=title or "Which candidates deserve an online test",
-        evaluation=evaluation,
-        estimator=estimator,
-        k=k,
-        answer=answer(evaluation, estimator, k),
-        log=evaluation.log_report,
-        svg={name: inline_svg(draw, name) for name, draw in figures.items()},
-        propensities=None if propensities is None else _described(propensities),
-        estimates=tables.estimates(evaluation, estimator),
-        notes=tables.notes(evaluation),
-        comparison=tables.comparison(evaluation, estimator),
-        verdicts=tables.verdicts(evaluation),
-        spread=None if distribution is None else distributions.section(distribution),
-        tails=evaluation.diagnostics.table["pareto_k"].is_not_null().any(),
-        sizes=shortlists.sizes(evaluation, estimator, lists),
-        ranks=ranks,
-        predicted=predicted,
-        reason=reason,
-        prediction=prediction,
-        told_from_noise=any(
-            x.predictive_sharpe_ratio is not None and x.predictive_sharpe_ratio.signal is not None
-            for x in lists
-        ),
-        judged=judgement,
-        changes=what_may_change(evaluation, estimator, k),
-        assumptions=assumptions(evaluation),
-        glossary=glossary(evaluation),
-        settings=tables.settings(evaluation),
+    return (
+        environment()
+        .get_template("report.html.j2")
+        .render(
+            title=title or "Which candidates deserve an online test",
+            evaluation=evaluation,
+            estimator=estimator,
+            k=k,
+            answer=answer(evaluation, estimator, k),
+            log=evaluation.log_report,
+            svg={name: inline_svg(draw, name) for name, draw in figures.items()},
+            propensities=None if propensities is None else _described(propensities),
+            estimates=tables.estimates(evaluation, estimator),
+            notes=tables.notes(evaluation),
+            comparison=tables.comparison(evaluation, estimator),
+            verdicts=tables.verdicts(evaluation),
+            spread=None if distribution is None else distributions.section(distribution),
+            tails=evaluation.diagnostics.table["pareto_k"].is_not_null().any(),
+            sizes=shortlists.sizes(evaluation, estimator, lists),
+            ranks=ranks,
+            predicted=predicted,
+            reason=reason,
+            prediction=prediction,
+            told_from_noise=any(
+                x.predictive_sharpe_ratio is not None
+                and x.predictive_sharpe_ratio.signal is not None
+                for x in lists
+            ),
+            judged=judgement,
+            changes=what_may_change(evaluation, estimator, k),
+            assumptions=assumptions(evaluation),
+            glossary=glossary(evaluation),
+            settings=tables.settings(evaluation),
+        )
+    )
+
+
+def environment() -> jinja2.Environment:
+    """Give what fills the templates, in which every text is escaped."""
+    return jinja2.Environment(
+        loader=jinja2.PackageLoader("counterfolio"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
 
 

@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING
 
 from counterfolio import selection
-from counterfolio.assessment import assess
+from counterfolio.assessment import assess_one
 from counterfolio.exceptions import InvalidArgumentError
 from counterfolio.policies import BEHAVIOR
 from counterfolio.report.tables import shown
@@ -143,7 +143,7 @@ def judged(
     show = shown(aligned(truth.values(), [r["std"] for r in at_k]))
     spread = []
     if evaluation.replicates is not None and k > 1:
-        found = assess(evaluation, truth, behavior_value=behavior, k=k).table
+        found = assess_one(evaluation, truth, behavior_value=behavior, k=k).table
         rows = found.filter(metric="sharpe_ratio", k=k).rows(named=True)
         said = [span(_ratio(r["resampling_low"]), _ratio(r["resampling_high"])) for r in rows]
         spread = [Column("over resampled logs", [*said, ""])]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import gymnasium as gym
@@ -203,11 +204,7 @@ def _player(env: Any, num_envs: int | None) -> Player:
         return Vector(env)
     if isinstance(env, str):
         if env not in gym.registry:
-            ours = f"counterfolio/{env.removesuffix('-v0')}-v0"
-            meant = (
-                f'did you mean "{ours}"?' if ours in gym.registry else suggest(env, gym.registry)
-            )
-            text = f'gymnasium knows no environment "{env}"; {meant}'
+            text = f'gymnasium knows no environment "{env}"; {suggest(env, _near(env))}'
             raise InvalidArgumentError(text)
         return _player(lambda: gym.make(env), num_envs)
     if isinstance(env, gym.Env):
@@ -235,6 +232,15 @@ def _player(env: Any, num_envs: int | None) -> Player:
         f"knows, a gymnasium environment or a function that makes one, not {env!r}"
     )
     raise InvalidArgumentError(text)
+
+
+def _near(name: str) -> list[str]:
+    """Find the names to suggest: those that are near without namespace and version, else all."""
+    short: dict[str, list[str]] = {}
+    for known in gym.registry:
+        short.setdefault(known.split("/")[-1].split("-v")[0], []).append(known)
+    found = [full for near in difflib.get_close_matches(name, short) for full in short[near]]
+    return found or list(gym.registry)
 
 
 def _bare_form(env: gym.Env[Any, Any]) -> GymnasiumForm | None:

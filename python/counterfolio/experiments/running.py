@@ -1,0 +1,197 @@
+"""`experiment`: logs from a simulator, candidates, estimates, truth, and who was right."""
+
+from __future__ import annotations
+
+import time
+from contextlib import contextmanager
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from counterfolio.arguments import check_k, is_whole
+from counterfolio.assessing import assess
+from counterfolio.exceptions import InvalidArgumentError
+from counterfolio.experiments.candidates import learned_behavior, learned_candidates
+from counterfolio.experiments.result import Experiment
+from counterfolio.many import evaluate_many
+from counterfolio.models import LinearQ, LinearRatio
+from counterfolio.policies import BEHAVIOR, check_policies
+from counterfolio.preparation import prepare
+from counterfolio.simulate import collect, on_policy_value
+from counterfolio.simulate.environment import check_count
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from counterfolio.estimators import Estimator
+    from counterfolio.log import LoggedData
+    from counterfolio.policies import Policy
+
+#: The estimators of arXiv 2311.18207, and what stands for the marginal ones where episodes differ
+#: in length: ratios of visits, normalised, would leave out how long they are.
+ESTIMATORS = ("dm", "snpdis", "sndr", "sm_snis", "sm_sndr")
+OF_ANY_LENGTH = ("dm", "snpdis", "sndr", "sm_is", "sm_dr")
+#: Of the models, since in logs of few episodes features nearly repeat each other.
+RIDGE = 1e-4
+
+
+def experiment(
+    env: Any = "counterfolio/RealTimeBidding-v0",
+    behavior: Policy | None = None,
+    candidates: Mapping[str, Policy] | Callable[[LoggedData], Mapping[str, Policy]] | None = None,
+    *,
+    estimators: Sequence[str | Estimator] | None = None,
+    n_logs: int = 20,
+    n_episodes: int = 1000,
+    n_training: int = 2000,
+    n_roll_outs: int = 10_000,
+    gamma: float = 1.0,
+    k: int | None = None,
+    cross_fit: int | None = 2,
+    q_model: Any = None,
+    ratio_model: Any = None,
+    seed: int = 0,
+    num_threads: int | None = None,
+    path: str | Path | None = None,
+) -> Experiment:
+    """Ask of many simulated logs which estimator chooses the better shortlist for its risk.
+
+    Candidates are learned from one log of the behavior policy; every estimator ranks them on each
+    of `n_logs` others; roll-outs say what they are really worth (the protocol of arXiv 2311.18207,
+    section 5, with models fitted by cross-fitting on each log).
+
+    Parameters
+    ----------
+    env
+        As for `collect`.
+    behavior
+        Makes the logs. Default: `experiments.learned_behavior`.
+    candidates
+        By name, or a function of the training log that makes them. Default:
+        `experiments.learned_candidates`, twelve.
+    estimators
+        As in `evaluate`. Default: those of the paper, dm, snpdis, sndr, sm_snis and sm_sndr; sm_is
+        and sm_dr in place of the last two where episodes of the training log differ in length.
+    n_logs
+        How many logs.
+    n_episodes
+        Of each log.
+    n_training
+        Episodes from which candidates, and the behavior policy, are learned.
+    n_roll_outs
+        Episodes behind each true value.
+    gamma
+        Discount factor in (0, 1].
+    k
+        Size of the shortlist. Default: 4, or as many as there are candidates.
+    cross_fit
+        As in `prepare`.
+    q_model, ratio_model
+        As in `prepare`. Default: `LinearQ(ridge=1e-4)` and `LinearRatio(ridge=1e-4)`, which have a
+        solution on logs of few episodes too.
+    seed
+        One for everything. More logs of the same seed begin with the same ones.
+    num_threads
+        As in `evaluate_many`.
+    path
+        Of a folder for the evaluations; a run that was stopped goes on, more logs are added.
+
+    Returns
+    -------
+    Experiment
+
+    Raises
+    ------
+    InvalidArgumentError
+        If an argument is out of its range, or policies would have to be learned for continuous
+        actions.
+    """
+    began = time.perf_counter()
+    for what, value in (
+        ("n_logs", n_logs),
+        ("n_episodes", n_episodes),
+        ("n_training", n_training),
+        ("n_roll_outs", n_roll_outs),
+    ):
+        check_count(what, value, 2)
+    if not is_whole(seed) or seed < 0:
+        text = f"seed must be a whole number of 0 or more, not {seed!r}"
+        raise InvalidArgumentError(text)
+    learning, training, truth_seed, *logged = (
+        int(s) for s in np.random.SeedSequence(seed).generate_state(3 + n_logs)
+    )
+    with one_blas_thread():
+        if behavior is None:
+            behavior = learned_behavior(env, n_training, learning, gamma=gamma)
+        past = collect(env, behavior, n_training, training)
+        if candidates is None:
+            candidates = partial(learned_candidates, gamma=gamma)
+        if callable(candidates):
+            candidates = candidates(past)
+        if estimators is None:
+            estimators = ESTIMATORS if _same_length(past) else OF_ANY_LENGTH
+        asked = list(estimators)
+        named: dict[str, Any] = check_policies(candidates)
+        k = min(4, len(named)) if k is None else check_k(k, len(named))
+        truth = on_policy_value(
+            env, {**named, BEHAVIOR: behavior}, n_roll_outs, truth_seed, gamma=gamma
+        )
+        names = [f"log_{i:0{len(str(n_logs - 1))}}" for i in range(n_logs)]
+        logs = {
+            name: partial(collect, env, behavior, n_episodes, own)
+            for name, own in zip(names, logged, strict=True)
+        }
+        evaluations = evaluate_many(
+            logs,
+            lambda log: prepare(
+                log,
+                named,
+                asked,
+                gamma=gamma,
+                cross_fit=cross_fit,
+                q_model=q_model or LinearQ(ridge=RIDGE),
+                ratio_model=ratio_model or LinearRatio(ridge=RIDGE),
+            ),
+            asked,
+            gamma=gamma,
+            seed=seed,
+            num_threads=num_threads,
+            path=path,
+            keep="estimates",
+        )
+    settings = {
+        "env": env if isinstance(env, str) else type(env).__name__,
+        "n_logs": n_logs,
+        "n_episodes": n_episodes,
+        "n_training": n_training,
+        "n_roll_outs": n_roll_outs,
+        "gamma": float(gamma),
+        "k": k,
+        "cross_fit": cross_fit,
+        "seed": int(seed),
+        "seconds": time.perf_counter() - began,
+    }
+    assessed = assess(evaluations, truth, k=k, relative_safety=1.0)
+    return Experiment(behavior, named, truth, logs, evaluations, assessed, settings)
+
+
+def _same_length(log: LoggedData) -> bool:
+    ids = log.column(log.roles["episode_id"])
+    return ids.value_counts()["count"].n_unique() == 1
+
+
+@contextmanager
+def one_blas_thread() -> Iterator[None]:
+    """Let matrices be multiplied on one thread: there is a log to each core already.
+
+    Without threadpoolctl, which comes with scikit-learn, they are multiplied on as many as ever.
+    """
+    try:
+        from threadpoolctl import threadpool_limits
+    except ImportError:
+        yield
+        return
+    with threadpool_limits(limits=1, user_api="blas"):
+        yield
