@@ -6,9 +6,10 @@
 
 use rand_distr::{Distribution, Gamma};
 use rand_xoshiro::Xoshiro256PlusPlus;
+use rand_xoshiro::rand_core::Rng;
 
 use crate::error::{Error, Result};
-use crate::streams::{Place, gamma, stream, uniform};
+use crate::streams::{Place, gamma, stream, uniform, unit};
 
 /// What becomes of an impression.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -167,14 +168,14 @@ fn check(step: &Step<'_>) -> Result<()> {
 /// stays in registers.
 const TOGETHER: usize = 64;
 
-/// What is known of auctions held together: pairs, bids, prices, and the uniform numbers of clicks
-/// and conversions.
+/// What is known of auctions held together: pairs, bids, prices, and the words of clicks and
+/// conversions, of which only those won are looked at.
 struct Drawn {
     pairs: [usize; TOGETHER],
     bids: [f64; TOGETHER],
     prices: [f64; TOGETHER],
-    clicks: [f64; TOGETHER],
-    conversions: [f64; TOGETHER],
+    clicks: [u64; TOGETHER],
+    conversions: [u64; TOGETHER],
 }
 
 fn hold_row(step: &Step<'_>, gammas: &[Gamma<f64>], row: usize) -> Held {
@@ -195,8 +196,8 @@ fn hold_row(step: &Step<'_>, gammas: &[Gamma<f64>], row: usize) -> Held {
         pairs: [0; TOGETHER],
         bids: empty,
         prices: empty,
-        clicks: empty,
-        conversions: empty,
+        clicks: [0; TOGETHER],
+        conversions: [0; TOGETHER],
     };
     let (mut held, mut open) = (Held::default(), true);
     let volume = step.volumes[row] as usize;
@@ -220,8 +221,8 @@ fn hold_row(step: &Step<'_>, gammas: &[Gamma<f64>], row: usize) -> Held {
         }
         for &j in &won[..number] {
             let (pair, at) = (drawn.pairs[j], place + j);
-            let clicked = drawn.clicks[j] < step.click.at(pair, at);
-            let converted = clicked && drawn.conversions[j] < step.conversion.at(pair, at);
+            let clicked = unit(drawn.clicks[j]) < step.click.at(pair, at);
+            let converted = clicked && unit(drawn.conversions[j]) < step.conversion.at(pair, at);
             open = held.win(step, row, drawn.prices[j], [clicked, converted]);
             if !open {
                 break;
@@ -242,7 +243,8 @@ impl Drawn {
     ) {
         let number = step.pairs as f64;
         for pair in &mut self.pairs[..many] {
-            *pair = (uniform(stream) * number) as usize;
+            // By way of a signed number, which the machine makes in one step.
+            *pair = (uniform(stream) * number) as i64 as usize;
         }
         let bids = self.bids[..many].iter_mut();
         match step.bids {
@@ -285,8 +287,8 @@ impl Drawn {
                 self.prices[..many].copy_from_slice(&values[place..place + many]);
             }
         }
-        self.clicks[..many].fill_with(|| uniform(&mut streams[1]));
-        self.conversions[..many].fill_with(|| uniform(&mut streams[2]));
+        self.clicks[..many].fill_with(|| streams[1].next_u64());
+        self.conversions[..many].fill_with(|| streams[2].next_u64());
     }
 }
 

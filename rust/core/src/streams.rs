@@ -98,7 +98,12 @@ pub(crate) fn stream(seed: u64, place: Place) -> Xoshiro256PlusPlus {
 
 /// The 53 highest bits of a word, as numpy takes them.
 pub(crate) fn uniform(stream: &mut Xoshiro256PlusPlus) -> f64 {
-    (stream.next_u64() >> 11) as f64 * f64::EPSILON / 2.0
+    unit(stream.next_u64())
+}
+
+/// The uniform number of a word.
+pub(crate) fn unit(word: u64) -> f64 {
+    (word >> 11) as f64 * f64::EPSILON / 2.0
 }
 
 #[cfg(test)]
