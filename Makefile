@@ -44,6 +44,7 @@ bench: $(VENV)/.wheel-release $(VENV)/.group-test $(VENV)/.group-bench  ## time 
 	$(BIN)/python benches/test_bootstrap.py
 	$(BIN)/python benches/test_models.py
 	$(BIN)/python benches/test_estimators.py
+	$(BIN)/python benches/test_simulate.py
 	$(BIN)/python benches/test_many.py
 
 instructions: $(VENV)/.ready  ## count the core's instructions and compare with those recorded

@@ -8,6 +8,7 @@ from operator import attrgetter
 from pathlib import Path
 
 import counterfolio as cf
+import gymnasium
 import numpy as np
 import pytest
 
@@ -33,6 +34,13 @@ def test_every_name_of_ours_exists():
     (policies,) = (re.findall(r"`([A-Z]\w+)`", text) for text in heads)
     assert len(policies) == 5
     assert all(hasattr(cf.policies, name) for name in policies)
+
+
+def test_every_environment_named_is_registered():
+    importlib.import_module("counterfolio.simulate")
+    names = set(re.findall(r"`(counterfolio/\w+-v\d)`", PAGE))
+    assert len(names) == 3
+    assert names <= set(gymnasium.registry)
 
 
 def test_every_estimator_named_exists():

@@ -72,6 +72,24 @@ def test_the_log_does_not_depend_on_how_many_are_played_at_a_time(name):
     assert not frame(cf.collect(env, policy, 25, seed=5)).equals(logs[0])
 
 
+@pytest.mark.parametrize("hidden", [100, 257, 512])
+@pytest.mark.parametrize("action_type", ["discrete", "continuous"])
+def test_the_log_of_a_wide_network_does_not_depend_on_it_either(hidden, action_type):
+    """Products of its matrices are rounded otherwise with one row, 64 or a thousand."""
+    rng = np.random.default_rng(0)
+    first, last = rng.normal(size=(5, hidden)) / 2, rng.normal(size=(hidden, 10)) / 10
+
+    def scores(states):
+        return np.tanh(states @ first) @ last
+
+    env = Basic(action_type=action_type, horizon=2)
+    policy = pi.Softmax(scores)
+    if action_type == "continuous":
+        policy = pi.Gaussian(lambda s: scores(s)[:, :3], 0.5)
+    logs = [frame(cf.collect(env, policy, 700, seed=4, num_envs=n)) for n in (1, 70, 300, 700)]
+    assert all(log.equals(logs[0]) for log in logs[1:])
+
+
 @pytest.mark.parametrize("name", ENVIRONMENTS)
 def test_every_episode_can_be_played_again(name):
     """Step by step in gymnasium's form: nothing is lost at either end, nothing logged past it."""

@@ -106,6 +106,11 @@ def __getattr__(name: str) -> Any:
     return found if name == module else getattr(found, name)
 
 
+def __dir__() -> list[str]:
+    # What is looked up late is there to be found too.
+    return sorted({*globals(), *__all__})
+
+
 if DEBUG_BUILD:
     import warnings
 

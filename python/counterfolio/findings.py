@@ -162,11 +162,15 @@ def _episode_findings(log: LoggedData, longest: int) -> list[Finding]:
     found += _start_findings(log, gaps)
     flags = [name for name in (roles["terminated"], roles["truncated"]) if name is not None]
     if roles["terminated"] is not None and facts[roles["terminated"]] == 0:
+        # Where there is a fixed number of steps, all are cut off, and that is as it should be.
+        cut = roles["truncated"] is not None and facts[roles["truncated"]] == log.n_episodes
         found.append(
             Finding(
-                "warning",
+                "info" if cut else "warning",
                 f'column "{roles["terminated"]}" is never true',
-                "no episode reached its own end: check the column"
+                f'"{roles["truncated"]}" cuts every episode off; returns are those up to there'
+                if cut
+                else "no episode reached its own end: check the column"
                 + (
                     ""
                     if roles["truncated"]

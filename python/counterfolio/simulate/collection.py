@@ -10,12 +10,12 @@ import numpy as np
 import polars as pl
 from gymnasium import spaces
 
-from counterfolio.exceptions import InvalidArgumentError
+from counterfolio.exceptions import InvalidArgumentError, InvalidPolicyError
 from counterfolio.files import check_folder, check_path, write_parquet
 from counterfolio.loading import read_parquet
 from counterfolio.log import LoggedData
+from counterfolio.policies import DeterministicAction, Mixture
 from counterfolio.progress import progress
-from counterfolio.simulate.environment import check_count
 from counterfolio.simulate.players import MOST_COLUMNS, Player, SideBySide, player_of
 from counterfolio.simulate.playing import Step, play
 from counterfolio.simulate.streams import episode_seeds
@@ -97,12 +97,15 @@ def collect(
     very step of a time limit it is logged as terminated. Nothing is logged past the end.
     """
     named = check_behaviors(policies)
+    for name, policy in named.items():
+        check_density(name, policy)
     seeds = episode_seeds(seed, n_episodes)
-    if max_episode_steps is not None:
-        check_count("max_episode_steps", max_episode_steps)
+    if n_episodes < len(named):
+        text = f"n_episodes must be {len(named)} or more, one to each policy, not {n_episodes}"
+        raise InvalidArgumentError(text)
     if path is not None:
         check_folder(check_path(path))
-    player = player_of(env, num_envs)
+    player = player_of(env, num_envs, max_episode_steps)
     try:
         table = Table(player, named, state_names, action_probs=action_probs)
         batches = _batches(player, named, seeds, max_episode_steps, table)
@@ -122,14 +125,37 @@ def check_behaviors(policies: Any) -> dict[str, Any]:
     InvalidArgumentError
         If there is none, or a name is no text.
     """
+    wanted = 'policies must be one, or several by name ({"name": policy, ...})'
+    if isinstance(policies, list | tuple):
+        text = f"{wanted}, not a {type(policies).__name__}"
+        raise InvalidArgumentError(text)
     if not hasattr(policies, "items"):
         return {ALONE: policies}
     named = dict(policies.items())
     wrong = [name for name in named if not isinstance(name, str) or not name]
     if not named or wrong:
-        text = f"policies must be one, or several by name, not {policies!r}"
+        text = f"{wanted}; {f'{wrong[0]!r} is no name' if wrong else 'there is none'}"
         raise InvalidArgumentError(text)
     return named
+
+
+def check_density(name: str, policy: Any) -> None:
+    """Raise where what a policy does has no density, whatever a kernel makes of it.
+
+    Raises
+    ------
+    InvalidPolicyError
+        If it is a `DeterministicAction`, or a mixture with one.
+    """
+    if isinstance(policy, Mixture):
+        for part in policy.policies:
+            check_density(name, part)
+    if isinstance(policy, DeterministicAction):
+        text = (
+            f'policy "{name}": DeterministicAction cannot log: what it does has no density, and '
+            "importance weights none to divide by; add noise with Gaussian or TruncatedGaussian"
+        )
+        raise InvalidPolicyError(text)
 
 
 def _batches(
@@ -164,7 +190,10 @@ def _write(batches: Iterator[pl.DataFrame], table: Table, path: str | Path) -> N
         for i, batch in enumerate(batches):
             parts.append(Path(folder) / f"{i:08}.parquet")
             batch.write_parquet(parts[-1])
-            roles = roles or LoggedData.from_frame(batch, **table.roles).roles
+            # Not every batch need have an episode of every logger.
+            own = {**table.roles, "logger_propensities": None}
+            roles = roles or LoggedData.from_frame(batch, **own).roles
+        roles["logger_propensities"] = table.roles.get("logger_propensities")
         write_parquet(pl.scan_parquet(parts), path, {**roles, "propensity_source": "logged"})
 
 

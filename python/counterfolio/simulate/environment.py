@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -66,6 +66,25 @@ class Environment(ABC):
 
     horizon: int | None
 
+    def __repr__(self) -> str:
+        # Arrays by their shape, and nothing that is as it would be by default.
+        own = []
+        arguments: tuple[Any, ...] = fields(self) if is_dataclass(self) else ()
+        for field in arguments:
+            value = getattr(self, field.name)
+            if isinstance(value, np.ndarray):
+                if is_number(field.default) and (value == field.default).all():
+                    continue
+                own.append(f"{field.name}=<{' x '.join(map(str, value.shape))}>")
+            elif value != field.default:
+                own.append(f"{field.name}={value!r}")
+        return f"{type(self).__name__}({', '.join(own)})"
+
+    @property
+    def endless(self) -> bool:
+        """Whether no episode can come to an end or be cut off."""
+        return False
+
     @property
     @abstractmethod
     def observation_space(self) -> Space[Any]:
@@ -100,6 +119,11 @@ class Environment(ABC):
         ----------
         seeds
             Whole numbers of 0 or more, of shape (n,).
+
+        Raises
+        ------
+        InvalidArgumentError
+            If they are none.
         """
         return Episodes(self, seeds)
 
@@ -133,7 +157,11 @@ class Episodes:
 
     def __init__(self, environment: Environment, seeds: Any) -> None:
         self._environment = environment
-        self.seeds = np.atleast_1d(np.asarray(seeds, dtype=np.uint64))
+        given = np.atleast_1d(np.asarray(seeds))
+        if given.ndim != 1 or given.dtype.kind not in "iu" or (given < 0).any():
+            text = f"seeds must be whole numbers of 0 or more, one to each episode, not {seeds!r}"
+            raise InvalidArgumentError(text)
+        self.seeds = given.astype(np.uint64)
         self.step_number = 0
         streams = Streams(self.seeds, 0)
         self._state, self.info = environment.begin(streams)

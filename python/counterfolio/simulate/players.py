@@ -169,16 +169,30 @@ class Vector:
         """Leave it to the caller, whose it is."""
 
 
-def player_of(env: Any, num_envs: int | None) -> Player:
+def player_of(
+    env: Any, num_envs: int | None = None, max_episode_steps: int | None = None
+) -> Player:
     """Take whatever episodes can be played in.
 
     Raises
     ------
     InvalidArgumentError
-        If it is none of these.
+        If it is none of these, or its episodes would never end.
     """
-    if num_envs is not None:
-        check_count("num_envs", num_envs)
+    for what, count in (("num_envs", num_envs), ("max_episode_steps", max_episode_steps)):
+        if count is not None:
+            check_count(what, count)
+    player = _player(env, num_envs)
+    if isinstance(player, SideBySide) and player.environment.endless and not max_episode_steps:
+        text = (
+            "episodes of this environment never end; pass max_episode_steps, or give it a horizon "
+            "or a terminal state"
+        )
+        raise InvalidArgumentError(text)
+    return player
+
+
+def _player(env: Any, num_envs: int | None) -> Player:
     if isinstance(env, Environment):
         return SideBySide(env, num_envs)
     if isinstance(env, VectorEnv):
@@ -192,7 +206,7 @@ def player_of(env: Any, num_envs: int | None) -> Player:
         if env not in gym.registry:
             text = f'gymnasium knows no environment "{env}"; {suggest(env, _near(env))}'
             raise InvalidArgumentError(text)
-        return player_of(lambda: gym.make(env), num_envs)
+        return _player(lambda: gym.make(env), num_envs)
     if isinstance(env, gym.Env):
         if form := _bare_form(env):
             return SideBySide(form.environment, num_envs)
@@ -205,6 +219,8 @@ def player_of(env: Any, num_envs: int | None) -> Player:
         return Copies(lambda: env, 1)
     if callable(env):
         made = env()
+        if isinstance(made, Environment):
+            return SideBySide(made, num_envs)
         if isinstance(made, gym.Env):
             if form := _bare_form(made):
                 return SideBySide(form.environment, num_envs)

@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
     Seeds = NDArray[np.uint64]
 
-#: Policies are asked about multiples of so many states. The last bits of a product of matrices
-#: depend on its number of rows: with one row other code runs than with many.
-STATES_ASKED = 64
+#: Policies are asked about so many states at a time, no fewer and no more. The last bits of a
+#: product of matrices depend on its number of rows: other code runs with other numbers.
+STATES_ASKED = 256
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,6 +62,8 @@ def play(
     seeds: Seeds,
     max_episode_steps: int | None,
     visit: Callable[[int, Step], None],
+    *,
+    weigh: bool = True,
 ) -> None:
     """Play one batch of episodes to their ends.
 
@@ -77,13 +79,17 @@ def play(
         Steps after which an episode is cut off, beside the environment's own limit.
     visit
         Called with the number of the step, from 0, and what it brought.
+    weigh
+        Whether policies are asked for propensities; those of a step are empty otherwise.
     """
     actors = [Actor(name, policy, player.action_space) for name, policy in policies.items()]
     rows = np.arange(len(seeds))
     seen = player.begin(seeds)
     number = 0
     while len(rows):
-        actions, propensities, probs = _act(actors, of[rows], seen, seeds[rows], number)
+        actions, propensities, probs = _act(
+            actors, of[rows], seen, seeds[rows], number, weigh=weigh
+        )
         after, rewards, terminated, truncated = player.step(
             rows, executed(player.action_space, actions)
         )
@@ -120,7 +126,13 @@ def states_of(seen: NDArray[Any]) -> Floats:
 
 
 def _act(
-    actors: Sequence[Actor], of: NDArray[np.intp], seen: NDArray[Any], seeds: Seeds, step: int
+    actors: Sequence[Actor],
+    of: NDArray[np.intp],
+    seen: NDArray[Any],
+    seeds: Seeds,
+    step: int,
+    *,
+    weigh: bool,
 ) -> tuple[NDArray[Any], Floats, Floats | None]:
     """Draw every episode's action from its own policy; ask all policies about it."""
     n = len(seen)
@@ -132,6 +144,8 @@ def _act(
         actions = answers[0].actions[:n]
     else:
         actions = np.stack([answer.actions[:n] for answer in answers])[of, np.arange(n)]
+    if not weigh:
+        return actions, np.empty((0, n)), None
     propensities = np.stack(
         [
             actor.propensities(answer, states, actions[padded])[:n]
@@ -186,10 +200,9 @@ class Actor:
 
     def answer(self, states: Floats, seeds: Seeds, step: int) -> Answer:
         """Draw an action in each state."""
-        rng = EpisodeRandom(seeds, step, "policy")
         if not self._discrete:
-            return Answer(self._sampled(states, seeds, step, rng), None)
-        probs = self._probs(states)
+            return Answer(self._sampled(states, seeds, step), None)
+        probs, rng = self._probs(states), EpisodeRandom(seeds, step, "policy")
         return Answer(draw(probs, cast("Any", rng)) + self._first, probs)
 
     def propensities(self, answer: Answer, states: Floats, actions: NDArray[Any]) -> Floats:
@@ -197,41 +210,41 @@ class Actor:
         if answer.probs is not None:
             found: Floats = answer.probs[np.arange(len(states)), actions - self._first]
             return found
-        with named(self._who):
-            density = np.asarray(self.policy.density(states, actions), dtype=np.float64)
+        density = self._asked(self.policy.density, states, actions)
         if density.shape != (len(states),):
             text = f"{self._who}: density(states, actions) returned shape {density.shape}"
             raise InvalidPolicyError(text)
         return density
 
+    def _asked(self, method: Callable[..., Any], *arrays: NDArray[Any]) -> Floats:
+        """Ask about one block of rows after the other."""
+        parts = []
+        for rows in _blocks(len(arrays[0])):
+            with named(self._who):
+                part = np.asarray(method(*(x[rows] for x in arrays)), dtype=np.float64)
+            if part.shape[:1] != (STATES_ASKED,):
+                return part  # whose shape is wrong, as the caller will say
+            parts.append(part)
+        return np.concatenate(parts)
+
     def _probs(self, states: Floats) -> Floats:
-        with named(self._who):
-            found = np.asarray(self.policy.action_probs(states), dtype=np.float64)
+        found = self._asked(self.policy.action_probs, states)
         if found.ndim != 2 or len(found) != len(states):
             text = f"{self._who}: action_probs(states) returned shape {found.shape}"
             raise InvalidPolicyError(text)
+        found = check_probs(self._who, found)
         labels = self.policy.actions
-        if labels is None:
-            labels = range(found.shape[1])
+        labels = range(found.shape[1]) if labels is None else labels
         wanted = range(self._first, self._first + self._width)
+        if list(labels) == list(wanted):
+            return found
         advice = f"the environment's actions are {wanted.start} to {wanted.stop - 1}"
-        found = reorder(self._who, check_probs(self._who, found), labels, wanted, advice)
         # An action of the environment that the policy does not know has probability 0.
-        return check_probs(self._who, found)
+        return check_probs(self._who, reorder(self._who, found, labels, wanted, advice))
 
-    def _sampled(self, states: Floats, seeds: Seeds, step: int, rng: Any) -> Floats:
-        with named(self._who):
-            try:
-                found = self.policy.sample(states, rng)
-            except NotByRow:
-                # It draws in a way that has no rows: each episode is asked by itself.
-                drawn: dict[int, Any] = {}
-                for i, seed in enumerate(seeds.tolist()):
-                    if seed not in drawn:
-                        rng = np.random.Generator(np.random.Philox([seed, step]))
-                        drawn[seed] = np.asarray(self.policy.sample(states[i : i + 1], rng))[0]
-                found = [drawn[seed] for seed in seeds.tolist()]
-        actions = np.asarray(found, dtype=np.float64).reshape(len(states), -1)
+    def _sampled(self, states: Floats, seeds: Seeds, step: int) -> Floats:
+        parts = [self._sample(states[rows], seeds[rows], step) for rows in _blocks(len(states))]
+        actions = np.concatenate(parts)
         if actions.shape[1] != self._width:
             text = (
                 f"{self._who}: sample(states, rng) returned actions of {actions.shape[1]} numbers; "
@@ -239,3 +252,22 @@ class Actor:
             )
             raise InvalidPolicyError(text)
         return actions
+
+    def _sample(self, states: Floats, seeds: Seeds, step: int) -> Floats:
+        with named(self._who):
+            try:
+                found = self.policy.sample(states, EpisodeRandom(seeds, step, "policy"))
+            except NotByRow:
+                # It draws in a way that has no rows: each episode is asked by itself.
+                drawn: dict[int, Any] = {}
+                for i, seed in enumerate(seeds.tolist()):
+                    if seed not in drawn:
+                        own = np.random.Generator(np.random.Philox([seed, step]))
+                        drawn[seed] = np.asarray(self.policy.sample(states[i : i + 1], own))[0]
+                found = [drawn[seed] for seed in seeds.tolist()]
+        return np.asarray(found, dtype=np.float64).reshape(len(states), -1)
+
+
+def _blocks(n: int) -> list[slice]:
+    """Cut n rows, a multiple of what is asked at a time, into blocks."""
+    return [slice(first, first + STATES_ASKED) for first in range(0, n, STATES_ASKED)]

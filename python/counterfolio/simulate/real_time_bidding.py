@@ -50,7 +50,7 @@ SEEN = (
 )
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class RealTimeBidding(Environment):
     """Every step some hundred auctions are held; the action says how boldly to bid in them.
 

@@ -11,6 +11,7 @@ from gymnasium import spaces
 
 from counterfolio.arguments import is_number
 from counterfolio.exceptions import InvalidArgumentError, InvalidPolicyError
+from counterfolio.policies import DiscretePolicy
 from counterfolio.policies.head import check_probs, reorder
 from counterfolio.simulate.environment import (
     Advance,
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from counterfolio.policies import DiscretePolicy
     from counterfolio.simulate.environment import State
     from counterfolio.simulate.streams import Streams
 
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 TOLERANCE = 1e-8
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Tabular(Environment):
     """A Markov decision process given by its tables.
 
@@ -168,6 +168,11 @@ class Tabular(Environment):
         )
 
     @property
+    def endless(self) -> bool:
+        """Whether no state ends an episode, and no horizon cuts it off."""
+        return self.horizon is None and not self.terminal
+
+    @property
     def n_states(self) -> int:
         """Number of states, terminal ones included."""
         return len(self.initial)
@@ -232,16 +237,22 @@ class Tabular(Environment):
             rewards = rewards + self.reward_std * noise
         return Advance({"state": after}, rewards, self._ends[after], {})
 
-    def probabilities(self, policy: DiscretePolicy) -> Floats:
+    def probabilities(self, policy: Any) -> Floats:
         """Ask a policy for pi(a|s) in every state, of shape (n_states, n_actions).
 
         Raises
         ------
         InvalidPolicyError
-            If it answers with anything else, or has other actions.
+            If it is no `DiscretePolicy`, answers with anything else, or has other actions.
         """
         states = np.arange(self.n_states, dtype=np.float64)[:, None]
         name = type(policy).__name__
+        if not isinstance(policy, DiscretePolicy):
+            text = (
+                f"a policy over discrete actions is wanted, not {name}; a table of probabilities "
+                "is one as policies.Tabular(table)"
+            )
+            raise InvalidPolicyError(text)
         found = np.asarray(policy.action_probs(states), dtype=np.float64)
         labels = policy.actions
         if found.shape[:1] != (self.n_states,) or found.ndim != 2:

@@ -237,10 +237,8 @@ def on_policy_value(
         if not is_number(value) or not 0 < value <= 1 or (value == 1 and not most):
             text = f"{what} must be in (0, 1{']' if most else ')'}, not {value!r}"
             raise InvalidArgumentError(text)
-    if max_episode_steps is not None:
-        check_count("max_episode_steps", max_episode_steps)
     seeds = episode_seeds(seed, n_episodes * (1 if common_random_numbers else len(named)))
-    player = player_of(env, num_envs)
+    player = player_of(env, num_envs, max_episode_steps)
     returns = {name: np.zeros(n_episodes) for name in named}
     lengths = {name: np.zeros(n_episodes, dtype=np.int64) for name in named}
     try:
@@ -261,7 +259,9 @@ def on_policy_value(
                         steps[step.rows] = t + 1
 
                     of = np.zeros(len(earned), dtype=np.intp)
-                    play(player, {name: policy}, of, own[part], max_episode_steps, visit)
+                    play(
+                        player, {name: policy}, of, own[part], max_episode_steps, visit, weigh=False
+                    )
                     if report is not None:
                         report((p + part.stop / n_episodes) / len(named))
     finally:

@@ -5,6 +5,7 @@
 //! charged in whole numbers. What would use up the budget, and all after it, does not happen.
 
 use rand_distr::{Distribution, Gamma};
+use rand_xoshiro::Xoshiro256PlusPlus;
 
 use crate::error::{Error, Result};
 use crate::streams::{Place, gamma, stream, uniform};
@@ -162,65 +163,162 @@ fn check(step: &Step<'_>) -> Result<()> {
     Err(Error::InvalidArgument("the auctions do not fit".into()))
 }
 
+/// Auctions looked at together: what one stream yields for them is drawn at once, so that its state
+/// stays in registers.
+const TOGETHER: usize = 64;
+
+/// What is known of auctions held together: pairs, bids, prices, and the uniform numbers of clicks
+/// and conversions.
+struct Drawn {
+    pairs: [usize; TOGETHER],
+    bids: [f64; TOGETHER],
+    prices: [f64; TOGETHER],
+    clicks: [f64; TOGETHER],
+    conversions: [f64; TOGETHER],
+}
+
 fn hold_row(step: &Step<'_>, gammas: &[Gamma<f64>], row: usize) -> Held {
-    let of = |purpose: usize| {
+    let seed = step.seeds[row];
+    let mut streams = step.purposes.map(|purpose| {
+        let (step, call) = (step.step, 0);
         stream(
-            step.seeds[row],
+            seed,
             Place {
-                step: step.step,
-                purpose: step.purposes[purpose],
-                call: 0,
+                step,
+                purpose,
+                call,
             },
         )
+    });
+    let empty = [0.0; TOGETHER];
+    let mut drawn = Drawn {
+        pairs: [0; TOGETHER],
+        bids: empty,
+        prices: empty,
+        clicks: empty,
+        conversions: empty,
     };
-    let (mut pairs, mut prices, mut clicks, mut conversions) = (of(0), of(1), of(2), of(3));
-    let mut held = Held::default();
-    let mut open = true;
-    for j in 0..step.volumes[row] as usize {
-        let place = row * step.width + j;
-        let pair = (uniform(&mut pairs) * step.pairs as f64) as usize;
-        let (click, conversion) = (step.click.at(pair, place), step.conversion.at(pair, place));
-        let price = match step.prices {
-            Prices::Gamma(_, scales) => {
-                let ad = pair / step.users;
-                (gammas[ad].sample(&mut prices) * scales[ad]).max(1.0)
-            }
-            Prices::Given(values) => values[place],
-        };
-        let bid = match step.bids {
-            Bids::Value(scales) => {
-                let value = match step.objective {
-                    Outcome::Conversion => click * conversion,
-                    _ => click,
-                };
-                (value * scales[row]).floor()
-            }
-            Bids::Given(values) => values[place].floor(),
-        };
-        let (clicked, converted) = (
-            uniform(&mut clicks) < click,
-            uniform(&mut conversions) < conversion,
-        );
-        held.bid += bid;
-        if price >= bid || !open {
+    let (mut held, mut open) = (Held::default(), true);
+    let volume = step.volumes[row] as usize;
+    for first in (0..volume).step_by(TOGETHER) {
+        let many = TOGETHER.min(volume - first);
+        let place = row * step.width + first;
+        drawn.pairs_and_bids(step, &mut streams[0], row, many, place);
+        held.bid = drawn.bids[..many].iter().fold(held.bid, |sum, b| sum + b);
+        // Where nothing can be won any more the bids alone count, and no later draw depends on
+        // those that are left out.
+        if !open {
             continue;
         }
-        let converted = clicked && converted;
+        drawn.outcomes(step, gammas, &mut streams[1..], many, place);
+        let mut won = [0; TOGETHER];
+        // Without a branch, which nobody could foretell.
+        let mut number = 0;
+        for j in 0..many {
+            won[number] = j;
+            number += usize::from(drawn.prices[j] < drawn.bids[j]);
+        }
+        for &j in &won[..number] {
+            let (pair, at) = (drawn.pairs[j], place + j);
+            let clicked = drawn.clicks[j] < step.click.at(pair, at);
+            let converted = clicked && drawn.conversions[j] < step.conversion.at(pair, at);
+            open = held.win(step, row, drawn.prices[j], [clicked, converted]);
+            if !open {
+                break;
+            }
+        }
+    }
+    held
+}
+
+impl Drawn {
+    fn pairs_and_bids(
+        &mut self,
+        step: &Step<'_>,
+        stream: &mut Xoshiro256PlusPlus,
+        row: usize,
+        many: usize,
+        place: usize,
+    ) {
+        let number = step.pairs as f64;
+        for pair in &mut self.pairs[..many] {
+            *pair = (uniform(stream) * number) as usize;
+        }
+        let bids = self.bids[..many].iter_mut();
+        match step.bids {
+            Bids::Value(scales) => {
+                let (click, scale) = (step.click, scales[row]);
+                for (j, (bid, pair)) in bids.zip(&self.pairs).enumerate() {
+                    let value = match step.objective {
+                        Outcome::Conversion => {
+                            click.at(*pair, place + j) * step.conversion.at(*pair, place + j)
+                        }
+                        _ => click.at(*pair, place + j),
+                    };
+                    *bid = whole(value * scale);
+                }
+            }
+            Bids::Given(values) => {
+                for (bid, value) in bids.zip(&values[place..]) {
+                    *bid = value.floor();
+                }
+            }
+        }
+    }
+
+    fn outcomes(
+        &mut self,
+        step: &Step<'_>,
+        gammas: &[Gamma<f64>],
+        streams: &mut [Xoshiro256PlusPlus],
+        many: usize,
+        place: usize,
+    ) {
+        match step.prices {
+            Prices::Gamma(_, scales) => {
+                for (price, pair) in self.prices[..many].iter_mut().zip(&self.pairs) {
+                    let ad = pair / step.users;
+                    *price = (gammas[ad].sample(&mut streams[0]) * scales[ad]).max(1.0);
+                }
+            }
+            Prices::Given(values) => {
+                self.prices[..many].copy_from_slice(&values[place..place + many]);
+            }
+        }
+        self.clicks[..many].fill_with(|| uniform(&mut streams[1]));
+        self.conversions[..many].fill_with(|| uniform(&mut streams[2]));
+    }
+}
+
+impl Held {
+    /// Counts an auction that was won, unless it would use up the budget; says whether it did not.
+    fn win(&mut self, step: &Step<'_>, row: usize, price: f64, responded: [bool; 2]) -> bool {
+        let [clicked, converted] = responded;
         let due = match step.charged {
             Outcome::Impression => true,
             Outcome::Click => clicked,
             Outcome::Conversion => converted,
         };
-        let cost = if due { price.floor() } else { 0.0 };
-        open = held.spent + cost < step.budgets[row];
+        let cost = if due { whole(price) } else { 0.0 };
+        let open = self.spent + cost < step.budgets[row];
         if open {
-            held.spent += cost;
-            held.impressions += 1;
-            held.clicks += u32::from(clicked);
-            held.conversions += u32::from(converted);
+            self.spent += cost;
+            self.impressions += 1;
+            self.clicks += u32::from(clicked);
+            self.conversions += u32::from(converted);
         }
+        open
     }
-    held
+}
+
+/// The whole part of a number of 0 or more: `floor`, which is a call where the machine's oldest kin
+/// have no instruction for it. From 2^52 every number is whole.
+fn whole(x: f64) -> f64 {
+    if x.abs() < 4_503_599_627_370_496.0 && x >= 0.0 {
+        (x as i64) as f64
+    } else {
+        x.floor()
+    }
 }
 
 #[cfg(test)]

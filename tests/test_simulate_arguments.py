@@ -1,0 +1,200 @@
+"""What a stranger hands over by mistake, and what has to work at the first try."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import counterfolio as cf
+import gymnasium as gym
+import numpy as np
+import polars as pl
+import pytest
+from counterfolio import policies as pi
+from counterfolio.simulate import (
+    Advance,
+    Basic,
+    Environment,
+    RealTimeBidding,
+    Recommender,
+    Tabular,
+)
+from gymnasium.utils.env_checker import check_env
+
+
+def frame(log):
+    return pl.DataFrame([log.column(name) for name in log._table.names])
+
+
+def still(states):
+    return np.zeros((len(states), 3))
+
+
+CONTINUOUS = Basic(action_type="continuous", horizon=4)
+NOISY = pi.Gaussian(still, 0.5)
+
+
+def test_what_an_environment_is_fits_on_a_line():
+    assert repr(Basic()) == "Basic()"
+    assert repr(Basic(action_type="continuous", reward_std=0.5)) == (
+        "Basic(action_type='continuous', reward_std=0.5)"
+    )
+    assert repr(RealTimeBidding(search_volume_std=0)) == "RealTimeBidding(search_volume_std=<7>)"
+    assert repr(RealTimeBidding()) == "RealTimeBidding()"
+    assert repr(Recommender()) == "Recommender(item_features=<5 x 5>, user_features=<100 x 5>)"
+    assert repr(Tabular.random(4, 2, end=0.1)) == (
+        "Tabular(transition=<5 x 2 x 5>, reward=<5 x 2>, initial=<5>, terminal=(4,))"
+    )
+
+
+class Queue(Environment):
+    """Customers wait, and an action serves some of them."""
+
+    horizon = 20
+    observation_space = gym.spaces.Box(0, 15, (1,), np.float64)
+    action_space = gym.spaces.Discrete(4)
+    state_names = ("waiting",)
+
+    def begin(self, streams):
+        return {"waiting": streams("initial").integers(10, size=len(streams.seeds))}, {}
+
+    def observe(self, state, streams):
+        return state["waiting"][:, None].astype(np.float64)
+
+    def advance(self, state, actions, streams):
+        arrived = streams("arrival").integers(4, size=len(actions))
+        waiting = np.maximum(state["waiting"] - actions, 0) + arrived
+        return Advance({"waiting": waiting}, -0.1 * waiting - 0.2 * actions, waiting > 12, {})
+
+
+def test_an_environment_of_ones_own_is_as_good():
+    assert repr(Queue()) == "Queue()"
+    logs = [frame(cf.collect(Queue(), pi.Uniform(4), 30, seed=2, num_envs=n)) for n in (1, 7, 30)]
+    assert logs[0].equals(logs[1])
+    assert logs[0].equals(logs[2])
+    ends = logs[0].group_by("episode").agg(pl.len(), pl.col("terminated", "truncated").sum())
+    assert (ends["truncated"] == (ends["len"] == 20) & (ends["terminated"] == 0)).all()
+    assert 0 < ends["terminated"].sum() < 30
+    check_env(Queue().to_gymnasium(), skip_render_check=True)
+
+
+def test_a_class_or_a_function_makes_our_environments_too():
+    logs = [
+        frame(cf.collect(env, pi.Uniform(10), 20, seed=0))
+        for env in (Basic(), Basic, lambda: Basic(), "counterfolio/Basic-v0")
+    ]
+    assert all(log.equals(logs[0]) for log in logs[1:])
+
+
+def test_names_that_are_looked_up_late_are_listed():
+    program = (
+        "import sys, counterfolio as cf; assert 'gymnasium' not in sys.modules; "
+        "print({'collect', 'on_policy_value', 'simulate'} <= set(dir(cf)), "
+        "'gymnasium' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.stdout == "True False\n", done.stderr
+
+
+def test_a_policy_without_a_density_is_rolled_out_and_does_not_log():
+    exact = pi.DeterministicAction(still)
+    value = cf.on_policy_value(CONTINUOUS, {"exact": exact}, 500, seed=1)
+    # The action 0 adds nothing to theta_s . s / d: by hand, for the first of four steps.
+    first = cf.on_policy_value(
+        CONTINUOUS, {"exact": exact}, 500, seed=1, max_episode_steps=1
+    ).returns["exact"]
+    seeds = cf.simulate.episode_seeds(1, 500)
+    states = CONTINUOUS.start(seeds).observations
+    np.testing.assert_allclose(first, CONTINUOUS.mean_reward(states, still(states)))
+    assert value.lengths["exact"].tolist() == [4] * 500
+    kernel = pi.DeterministicAction(still, pi.Kernel(bandwidth=0.5))
+    same = cf.on_policy_value(CONTINUOUS, kernel, 500, seed=1)
+    assert np.array_equal(same.returns["behavior"], value.returns["exact"])
+    for policy in (exact, kernel, pi.Mixture([NOISY, kernel])):
+        with pytest.raises(cf.InvalidPolicyError, match=r'"old": .*no density.*Gaussian'):
+            cf.collect(CONTINUOUS, {"old": policy}, 5, seed=1)
+
+
+def test_roll_outs_do_the_same_as_a_log():
+    """The log asks for propensities, the roll-out does not; both draw alike."""
+    for env, policy in ((CONTINUOUS, NOISY), (RealTimeBidding(), pi.Uniform(10))):
+        log = frame(cf.collect(env, policy, 30, seed=3))
+        returns = log.group_by("episode", maintain_order=True).agg(pl.col("reward").sum())
+        rolled = cf.on_policy_value(env, policy, 30, seed=3).returns["behavior"]
+        np.testing.assert_allclose(returns["reward"], rolled, rtol=1e-12)
+
+
+def test_batches_that_lack_a_logger_are_written_too(tmp_path):
+    named = {"a": pi.Uniform(10), "b": pi.EpsilonGreedy(lambda s: s @ np.eye(5, 10), 0.5)}
+    direct = cf.collect(Basic(), named, 9, seed=1)
+    written = cf.collect(Basic(), named, 9, seed=1, num_envs=1, path=tmp_path / "log.parquet")
+    assert written.roles == direct.roles
+    as_text = pl.col("logger").cast(pl.String)
+    assert frame(written).with_columns(as_text).equals(frame(direct).with_columns(as_text))
+    assert written.balanced().n_episodes == 9
+
+
+def test_a_fixed_number_of_steps_is_nothing_to_warn_of():
+    (finding,) = cf.collect(Basic(), pi.Uniform(10), 500, 1).report.findings
+    assert (finding.severity, finding.message) == ("info", 'column "terminated" is never true')
+    assert "cuts every episode off" in finding.advice
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (
+            lambda: cf.collect("Basic", pi.Uniform(10), 5, 1),
+            cf.InvalidArgumentError,
+            'no environment "Basic"; .*"counterfolio/Basic-v0"',
+        ),
+        (
+            lambda: cf.collect("Tabular-v0", pi.Uniform(10), 5, 1),
+            cf.InvalidArgumentError,
+            'no environment "Tabular-v0"; .*"counterfolio/Tabular-v0"',
+        ),
+        (
+            lambda: cf.collect(Basic(), [pi.Uniform(10)], 5, 1),
+            cf.InvalidArgumentError,
+            'by name .*"name": policy.*not a list',
+        ),
+        (
+            lambda: cf.collect(Basic(), {0: pi.Uniform(10)}, 5, 1),
+            cf.InvalidArgumentError,
+            "0 is no name",
+        ),
+        (
+            lambda: cf.collect(Basic(), {"a": pi.Uniform(10), "b": pi.Uniform(10)}, 1, 1),
+            cf.InvalidArgumentError,
+            "n_episodes must be 2 or more, one to each policy, not 1",
+        ),
+        (
+            lambda: cf.collect(Tabular.random(3, 2), pi.Uniform(2), 5, 1),
+            cf.InvalidArgumentError,
+            "never end; pass max_episode_steps",
+        ),
+        (
+            lambda: cf.on_policy_value(Tabular.random(3, 2), pi.Uniform(2), 5, 1),
+            cf.InvalidArgumentError,
+            "never end; pass max_episode_steps",
+        ),
+        (lambda: Basic().start([-1]), cf.InvalidArgumentError, "seeds must be whole numbers"),
+        (lambda: Basic().start([1.5]), cf.InvalidArgumentError, "seeds must be whole numbers"),
+        (lambda: Basic().start([[1]]), cf.InvalidArgumentError, "seeds must be whole numbers"),
+        (
+            lambda: Tabular.random(3, 2, end=0.1).exact_value(np.full((4, 2), 0.5)),
+            cf.InvalidPolicyError,
+            r"not ndarray; a table .* policies.Tabular\(table\)",
+        ),
+    ],
+)
+def test_what_is_wrong_is_said(call, error, message):
+    with pytest.raises(error, match=message):
+        call()
+
+
+def test_episodes_without_an_end_are_cut_off_on_demand():
+    env = Tabular.random(3, 2)
+    log = cf.collect(env, pi.Uniform(2), 5, 1, max_episode_steps=4)
+    assert (log.n_rows, log.n_episodes) == (20, 5)
+    assert gym.make("counterfolio/Basic-v0").unwrapped.environment.horizon == 10
