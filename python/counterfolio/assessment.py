@@ -112,7 +112,7 @@ def assess(
         Policy -> true value, or array of returns from roll-outs, whose mean (or whatever statistic
         the evaluation is of) is the value and whose noise is then taken off `mse` and `std`
         (`mse_debiased`, `std_debiased`). It names every policy evaluated, and no other but
-        "behavior".
+        "behavior". An `on_policy_value` is one.
     behavior_value
         The behavior policy's true value. Default: `truth["behavior"]`, else its logged mean return.
     k
@@ -142,6 +142,17 @@ def assess(
     InvalidArgumentError
         If `truth` lacks a policy, names another, or holds a value that is not finite, or an
         argument is out of its range.
+
+    Notes
+    -----
+    The noise of k true values puts on std^2 the mean of their squared standard errors, times
+    (k - 1) / (k - ddof), if their errors are independent. Under common random numbers they are not:
+    policies err together, and differ by less noise than that. Where the truth says so by an
+    attribute `common_random_numbers`, as an `on_policy_value` does, what is taken off is the sum
+    of the squared standard errors of all differences of two, over k (k - ddof): of differences
+    episode by episode for means, of influence values for other statistics. A `dict` of the same
+    returns does not say so, and too much would be taken off. Nothing changes for `mse_debiased`,
+    on which the noise of each policy counts by itself.
     """
     _check_evaluation(evaluation)
     check_ranking(ddof, ties)
@@ -149,6 +160,7 @@ def assess(
     policies = evaluation.policies
     k = check_k(min(3, len(policies)) if k is None else k, len(policies))
     values, squared_errors = check_truth(policies, truth, statistic_of(evaluation))
+    differences = errors_of_differences(policies, truth, statistic_of(evaluation))
     if behavior_value is None:
         behavior_value = true_behavior(evaluation, truth)
     if not is_number(behavior_value) or not math.isfinite(behavior_value):
@@ -178,6 +190,7 @@ def assess(
             relative_safety=relative_safety,
             quantiles=quantiles,
             num_threads=evaluation.settings["num_threads"],
+            difference_errors=None if differences is None else differences.ravel(),
         )
 
     rows: list[tuple[Any, ...]] = []
@@ -246,6 +259,52 @@ def check_truth(
         raise InvalidArgumentError(text)
     found = [_true(p, truth[p], statistic) for p in policies]
     return np.array([v for v, _ in found]), np.array([e for _, e in found])
+
+
+def errors_of_differences(
+    policies: Sequence[str], truth: Mapping[str, Any], statistic: tuple[str, float]
+) -> NDArray[np.float64] | None:
+    """Take the squared standard errors of the differences of true values, of each two policies.
+
+    Parameters
+    ----------
+    truth
+        As `check_truth` found it to be right.
+
+    Returns
+    -------
+    numpy.ndarray of shape (n_policies, n_policies)
+        None where the truth does not say that its episodes have common random numbers.
+
+    Raises
+    ------
+    InvalidArgumentError
+        If it says so, and policies do not have the same number of them.
+    """
+    if not getattr(truth, "common_random_numbers", False):
+        return None
+    returns = [np.asarray(truth[p], dtype=np.float64) for p in policies]
+    other = next(
+        (p for p, x in zip(policies, returns, strict=True) if x.shape != returns[0].shape), None
+    )
+    if other is not None or returns[0].ndim == 0:
+        text = (
+            f'truth of policy "{other or policies[0]}" has other episodes than that of '
+            f'"{policies[0]}", but it says that they have common random numbers; pass a dict'
+        )
+        raise InvalidArgumentError(text)
+    moved = [
+        x - x.mean() if statistic[0] == "mean" else _core.return_influence(x, statistic)
+        for x in returns
+    ]
+    n = len(moved[0])
+    found = np.zeros((len(moved), len(moved)))
+    for i, own in enumerate(moved):
+        for j in range(i):
+            # Squared as such: of nearly equal policies var a + var b - 2 cov leaves no digits.
+            apart = own - moved[j]
+            found[i, j] = found[j, i] = apart @ apart / (n * (n - 1))
+    return found
 
 
 def true_behavior(evaluation: Evaluation, truth: Mapping[str, Any]) -> float:
