@@ -6,6 +6,7 @@ They need matplotlib, the extra `counterfolio[report]`. `ax.figure.savefig("plot
 from counterfolio.plots.distributions import cdf, cvar, quantiles
 from counterfolio.plots.estimates import differences, estimates
 from counterfolio.plots.propensities import reliability
+from counterfolio.plots.returns import returns
 from counterfolio.plots.shortlists import predictive_sharpe_ratio, ranks, sharpe_ratio, top_k
 from counterfolio.plots.weights import effective_sample_size, weights
 
@@ -19,6 +20,7 @@ __all__ = [
     "quantiles",
     "ranks",
     "reliability",
+    "returns",
     "sharpe_ratio",
     "top_k",
     "weights",
