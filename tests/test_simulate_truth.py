@@ -268,6 +268,30 @@ def test_noise_in_common_is_not_taken_off(seed, scores, correlation, ddof, ties)
         assert found == pytest.approx(wanted, abs=1e-7)
 
 
+def test_every_episode_counts_however_many_there_are():
+    truth = many(episodes=5000)
+    scores = np.array([2.0, 4.0, 1.0, 3.0])
+    for k in (2, 3, 4):
+        wanted = oracle(truth.returns, scores, k, 0, "first")
+        assert metric(made(scores), truth, "std_debiased", k) == pytest.approx(wanted, rel=1e-9)
+
+
+def test_by_the_statistic_that_the_evaluation_is_of():
+    policies = tables(share=0.8)
+    log = cf.collect(WORLD, pi.Uniform(3), 300, 1)
+    truth = cf.on_policy_value(WORLD, policies | {"behavior": pi.Uniform(3)}, 4000, 2)
+    distribution = cf.evaluate_distribution(log, policies, ["cd_sntis"])
+    for name, alpha in (("mean", None), ("cvar", 0.2), ("quantile", 0.5)):
+        by = distribution.evaluation(name, alpha)
+        spreads = [
+            cf.assess(by, said).table.filter(pl.col("k") == 4, metric=m)["value"][0]
+            for said, m in ((dict(truth), "std_debiased"), (truth, "std_debiased"), (truth, "std"))
+        ]
+        assert spreads[0] < spreads[1] < spreads[2]
+        true = [cf.return_statistic(truth[p], name, alpha) for p in policies]
+        assert spreads[2] == pytest.approx(np.std(true))
+
+
 def test_debiased_spreads_are_right_on_average():
     """Over many small truths, for every k; by the formula for independent errors they are not."""
     policies = tables(share=0.8)

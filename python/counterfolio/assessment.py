@@ -37,6 +37,8 @@ SCHEMA = {
 #: Metrics that need a criterion of safety, and those that need roll-outs.
 SAFETY = ("false_alarm_rate", "missed_unsafe_rate", "safety_violation_rate")
 DEBIASED = ("mse_debiased", "std_debiased")
+#: Episodes whose differences are taken at a time, so that those of all policies stay in the cache.
+EPISODES = 2048
 #: Metrics that a printed table shows.
 SHOWN = ("mse", "rank_correlation", "regret", "best", "worst", "std", "sharpe_ratio")
 
@@ -293,18 +295,22 @@ def errors_of_differences(
             f'"{policies[0]}", but it says that they have common random numbers; pass a dict'
         )
         raise InvalidArgumentError(text)
-    moved = [
-        x - x.mean() if statistic[0] == "mean" else _core.return_influence(x, statistic)
-        for x in returns
-    ]
-    n = len(moved[0])
+    moved = np.array(
+        [
+            x - x.mean() if statistic[0] == "mean" else _core.return_influence(x, statistic)
+            for x in returns
+        ]
+    )
+    n = moved.shape[1]
     found = np.zeros((len(moved), len(moved)))
-    for i, own in enumerate(moved):
-        for j in range(i):
+    for first in range(0, n, EPISODES):
+        part = np.ascontiguousarray(moved[:, first : first + EPISODES])
+        for i, own in enumerate(part):
             # Squared as such: of nearly equal policies var a + var b - 2 cov leaves no digits.
-            apart = own - moved[j]
-            found[i, j] = found[j, i] = apart @ apart / (n * (n - 1))
-    return found
+            apart = part[i + 1 :] - own
+            found[i, i + 1 :] += np.einsum("pe,pe->p", apart, apart)
+    both: NDArray[np.float64] = (found + found.T) / (n * (n - 1))
+    return both
 
 
 def true_behavior(evaluation: Evaluation, truth: Mapping[str, Any]) -> float:

@@ -303,7 +303,6 @@ class Tabular(Environment):
         probs = self.probabilities(policy)
         moved = np.einsum("sa,sat->st", probs, self.transition)
         ending = moved[:, self._ends].sum(axis=1)
-        moved[:, self._ends] = 0.0
         earned = (probs * self.mean_reward).sum(axis=1)
         value = np.zeros(self.n_states)
         if self.horizon is not None:
