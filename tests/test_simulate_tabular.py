@@ -265,6 +265,21 @@ def test_what_is_wrong_is_said(policy, gamma, message):
         env.exact_value(policy, gamma)
 
 
+def test_episodes_that_would_never_end_are_not_begun():
+    """By default a random world has neither ends nor a horizon."""
+    env = Tabular.random(4, 2)
+    for call in (cf.collect, cf.on_policy_value):
+        for world in (env, env.to_gymnasium(), env.to_gymnasium):
+            with pytest.raises(cf.InvalidArgumentError, match="or pass max_episode_steps"):
+                call(world, COIN, 5, 1)
+    assert cf.collect(env, COIN, 5, 1, max_episode_steps=7).n_rows == 35
+    assert Tabular.random(4, 2, horizon=3).can_end
+    assert Tabular.random(4, 2, end=0.1).can_end
+    # What nobody comes to has no need of an end.
+    assert Tabular(**ring(), initial=[1, 0, 0, 0]).can_end
+    assert not Tabular(**ring()).can_end
+
+
 # ICU-Sepsis: 713 states of patients, 25 treatments; solved by its authors.
 
 

@@ -52,7 +52,8 @@ class Tabular(Environment):
     terminal
         States in which an episode ends on arrival (`terminated`).
     horizon
-        Steps after which an episode is cut off (`truncated`). None: never.
+        Steps after which an episode is cut off (`truncated`). None: never; to be rolled out without
+        a limit, episodes then have to come to a terminal state.
     reward_std
         Standard deviation of a reward about its mean.
 
@@ -132,7 +133,8 @@ class Tabular(Environment):
         n_next
             States that may follow a state and action, with uniform weights.
         end
-            Probability that a step ends the episode, about half of it with each action.
+            Probability that a step ends the episode, from half of it to one and a half by the state
+            and action. Where it is 0 only a horizon ends one.
         horizon, reward_std
             As in `Tabular`.
         """
@@ -197,6 +199,14 @@ class Tabular(Environment):
         ends = np.zeros(self.n_states, dtype=np.bool_)
         ends[list(self.terminal)] = True
         return ends
+
+    @cached_property
+    def can_end(self) -> bool:
+        """Whether there is a horizon, or a way from every reached state to a terminal one."""
+        if self.horizon is not None:
+            return True
+        moved = self.transition.sum(axis=1) * ~self._ends[:, None]
+        return bool(_reached(self._ends, moved.T)[_reached(self.initial > 0, moved)].all())
 
     @cached_property
     def _steps(self) -> Floats:

@@ -11,7 +11,7 @@ from counterfolio.exceptions import InvalidArgumentError
 from counterfolio.progress import progress
 from counterfolio.simulate.collection import check_behaviors
 from counterfolio.simulate.environment import check_count
-from counterfolio.simulate.players import player_of
+from counterfolio.simulate.players import check_ends, player_of
 from counterfolio.simulate.playing import Step, play
 from counterfolio.simulate.returns import OnPolicyValue
 from counterfolio.simulate.streams import episode_seeds
@@ -67,7 +67,8 @@ def on_policy_value(
     Raises
     ------
     InvalidArgumentError
-        If an argument is out of its range, or the environment's spaces are not offered.
+        If an argument is out of its range, the environment's spaces are not offered, or its
+        episodes never end.
     InvalidPolicyError
         If a policy cannot act in the environment.
     """
@@ -87,6 +88,7 @@ def on_policy_value(
     returns = {name: np.zeros(n_episodes) for name in named}
     lengths = {name: np.zeros(n_episodes, dtype=np.int64) for name in named}
     try:
+        check_ends(player, max_episode_steps)
         with progress("rolling out") as report:
             for p, (name, policy) in enumerate(named.items()):
                 own = seeds if common_random_numbers else seeds[p * n_episodes :][:n_episodes]
