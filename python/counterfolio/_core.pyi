@@ -48,6 +48,7 @@ __all__ = [
     "read_table",
     "registry",
     "resample_weights",
+    "return_influence",
     "return_statistic",
     "summarise_column",
     "top_k",
@@ -249,6 +250,9 @@ def band_bounds(
 def return_statistic(
     returns: NDArray[np.float64], statistic: _Statistic
 ) -> tuple[float, float]: ...
+def return_influence(
+    returns: NDArray[np.float64], statistic: _Statistic
+) -> NDArray[np.float64]: ...
 
 # evaluation.rs
 
@@ -388,6 +392,7 @@ def assess(
     relative_safety: float | None,
     quantiles: tuple[Sequence[int], Sequence[float]] | None,
     num_threads: int,
+    difference_errors: NDArray[np.float64] | None = None,
 ) -> NDArray[np.float64]: ...
 def metrics() -> tuple[list[str], list[str]]: ...
 def rank(estimated: NDArray[np.float64], ties: str) -> NDArray[np.int64]: ...

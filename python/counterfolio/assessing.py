@@ -81,7 +81,8 @@ def assess(
         Policy -> true value, or array of returns from roll-outs, whose mean (or whatever statistic
         the evaluation is of) is the value and whose noise is then taken off `mse` and `std`
         (`mse_debiased`, `std_debiased`). It names every policy evaluated, and no other but
-        "behavior". Of several logs one for all, or dataset -> such a mapping.
+        "behavior". An `on_policy_value` is one. Of several logs one for all, or dataset -> such a
+        mapping.
     behavior_value
         The behavior policy's true value. Default: `truth["behavior"]`, else its logged mean return,
         each log's own.
@@ -118,6 +119,17 @@ def assess(
     InvalidArgumentError
         If `truth` lacks a policy or a dataset, names another policy, or holds a value that is not
         finite, or an argument is out of its range or has no meaning for one log.
+
+    Notes
+    -----
+    The noise of k true values puts on std^2 the mean of their squared standard errors, times
+    (k - 1) / (k - ddof), if their errors are independent. Under common random numbers they are not:
+    policies err together, and differ by less noise than that. Where the truth says so by an
+    attribute `common_random_numbers`, as an `on_policy_value` does, what is taken off is the sum
+    of the squared standard errors of all differences of two, over k (k - ddof): of differences
+    episode by episode for means, of influence values for other statistics. A `dict` of the same
+    returns does not say so, and too much would be taken off. Nothing changes for `mse_debiased`,
+    on which the noise of each policy counts by itself.
     """
     bootstrap = {"confidence_level": confidence_level, "n_resamples": n_resamples, "seed": seed}
     options: dict[str, Any] = {

@@ -37,6 +37,8 @@ SCHEMA = {
 #: Metrics that need a criterion of safety, and those that need roll-outs.
 SAFETY = ("false_alarm_rate", "missed_unsafe_rate", "safety_violation_rate")
 DEBIASED = ("mse_debiased", "std_debiased")
+#: Episodes whose differences are taken at a time, so that those of all policies stay in the cache.
+EPISODES = 2048
 #: Metrics that a printed table shows.
 SHOWN = ("mse", "rank_correlation", "regret", "best", "worst", "std", "sharpe_ratio")
 
@@ -109,6 +111,7 @@ def assess_one(
     policies = evaluation.policies
     k = check_k(min(3, len(policies)) if k is None else k, len(policies))
     values, squared_errors = check_truth(policies, truth, statistic_of(evaluation))
+    differences = errors_of_differences(policies, truth, statistic_of(evaluation))
     if behavior_value is None:
         behavior_value = true_behavior(evaluation, truth)
     if not is_number(behavior_value) or not math.isfinite(behavior_value):
@@ -138,6 +141,7 @@ def assess_one(
             relative_safety=relative_safety,
             quantiles=quantiles,
             num_threads=evaluation.settings["num_threads"],
+            difference_errors=None if differences is None else differences.ravel(),
         )
 
     rows: list[tuple[Any, ...]] = []
@@ -206,6 +210,56 @@ def check_truth(
         raise InvalidArgumentError(text)
     found = [_true(p, truth[p], statistic) for p in policies]
     return np.array([v for v, _ in found]), np.array([e for _, e in found])
+
+
+def errors_of_differences(
+    policies: Sequence[str], truth: Mapping[str, Any], statistic: tuple[str, float]
+) -> NDArray[np.float64] | None:
+    """Take the squared standard errors of the differences of true values, of each two policies.
+
+    Parameters
+    ----------
+    truth
+        As `check_truth` found it to be right.
+
+    Returns
+    -------
+    numpy.ndarray of shape (n_policies, n_policies)
+        None where the truth does not say that its episodes have common random numbers.
+
+    Raises
+    ------
+    InvalidArgumentError
+        If it says so, and policies do not have the same number of them.
+    """
+    if not getattr(truth, "common_random_numbers", False):
+        return None
+    returns = [np.asarray(truth[p], dtype=np.float64) for p in policies]
+    other = next(
+        (p for p, x in zip(policies, returns, strict=True) if x.shape != returns[0].shape), None
+    )
+    if other is not None or returns[0].ndim == 0:
+        text = (
+            f'truth of policy "{other or policies[0]}" has other episodes than that of '
+            f'"{policies[0]}", but it says that they have common random numbers; pass a dict'
+        )
+        raise InvalidArgumentError(text)
+    moved = np.array(
+        [
+            x - x.mean() if statistic[0] == "mean" else _core.return_influence(x, statistic)
+            for x in returns
+        ]
+    )
+    n = moved.shape[1]
+    found = np.zeros((len(moved), len(moved)))
+    for first in range(0, n, EPISODES):
+        part = np.ascontiguousarray(moved[:, first : first + EPISODES])
+        for i, own in enumerate(part):
+            # Squared as such: of nearly equal policies var a + var b - 2 cov leaves no digits.
+            apart = part[i + 1 :] - own
+            found[i, i + 1 :] += np.einsum("pe,pe->p", apart, apart)
+    both: NDArray[np.float64] = (found + found.T) / (n * (n - 1))
+    return both
 
 
 def true_behavior(evaluation: Evaluation, truth: Mapping[str, Any]) -> float:

@@ -160,7 +160,7 @@ class Experiment:
             )
             row = rows.row(0, named=True)
             spread = "" if row["std"] is None else f" ± {number(row['std'], 2)}"
-            who = " and ".join(names)
+            who = ", ".join(names)
             found.append(
                 f"By {words[metric]} the best is {who} ({number(row['value'], 3)}{spread})."
             )

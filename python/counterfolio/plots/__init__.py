@@ -7,6 +7,7 @@ from counterfolio.plots.distributions import cdf, cvar, quantiles
 from counterfolio.plots.estimates import differences, estimates
 from counterfolio.plots.experiments import agreement, metric, sharpe_ratio_across
 from counterfolio.plots.propensities import reliability
+from counterfolio.plots.returns import returns
 from counterfolio.plots.shortlists import predictive_sharpe_ratio, ranks, sharpe_ratio, top_k
 from counterfolio.plots.weights import effective_sample_size, weights
 
@@ -22,6 +23,7 @@ __all__ = [
     "quantiles",
     "ranks",
     "reliability",
+    "returns",
     "sharpe_ratio",
     "sharpe_ratio_across",
     "top_k",

@@ -32,6 +32,8 @@ TITLES = {
     "rank_correlation": "rank correlation (more is better)",
     "nmse": "nMSE (less is better)",
 }
+#: Metrics whose values may lie far apart: on a logarithmic axis.
+ERRORS = ("mse", "nmse")
 #: Most logs whose own values are drawn.
 MOST_POINTS = 100
 
@@ -58,7 +60,8 @@ def metric(
 
     Notes
     -----
-    Undefined and infinite values are not drawn; the table counts them.
+    Undefined and infinite values are not drawn; the table counts them. Squared errors stand on a
+    logarithmic axis.
     """
     rows = _rows(assessed, name, k)
     ax = new_axes(ax, 7, 1.2 + 0.42 * len(rows))
@@ -80,6 +83,8 @@ def metric(
             ax.plot((row["ci_low"], row["ci_high"]), (y, y), color=INK, linewidth=2.2)
         ax.plot(row["value"], y, "o", color=INK, markersize=7, markeredgecolor="white")
     name_rows(ax, rows["estimator"].to_list())
+    if name in ERRORS:
+        ax.set_xscale("log")
     k = assessed.k if k is None else k
     ax.set_xlabel(TITLES.get(name, name).format(k=k))
     grid(ax, "x")
@@ -158,7 +163,11 @@ def agreement(assessed: Assessments, *, k: int | None = None, ax: Axes | None = 
             share[i, j] = share[j, i] = row["n_agree"] / row["n_logs"]
         texts[i, j] = texts[j, i] = f"{row['n_agree']:.3g} of {row['n_logs']}"
     ax = new_axes(ax, 6.4, 3.4)
-    ax.imshow(np.where(np.isnan(share), 0, share), cmap="Greys", vmin=0, vmax=1.25, aspect="auto")
+    # As shapes, not as an image, so that a page can hold it.
+    shade: dict[str, Any] = {"cmap": "Greys", "vmin": 0, "vmax": 1.25, "edgecolors": "white"}
+    at = np.arange(len(names) + 1) - 0.5
+    ax.pcolormesh(at, at, np.where(np.isnan(share), 0, share), **shade)
+    ax.invert_yaxis()
     for (i, j), text in texts.items():
         dark = share[i, j] > 0.6
         ax.annotate(text, (j, i), ha="center", va="center", color="white" if dark else INK)

@@ -19,9 +19,10 @@ from counterfolio.simulate.environment import Advance, Environment, Episodes
 from counterfolio.simulate.real_time_bidding import RealTimeBidding
 from counterfolio.simulate.recommender import Recommender
 from counterfolio.simulate.registration import register
+from counterfolio.simulate.returns import OnPolicyValue
 from counterfolio.simulate.streams import EpisodeRandom, Streams, episode_seeds
 from counterfolio.simulate.tabular import Tabular
-from counterfolio.simulate.truth import OnPolicyValue, on_policy_value
+from counterfolio.simulate.truth import on_policy_value
 
 __all__ = [
     "Advance",

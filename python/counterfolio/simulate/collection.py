@@ -16,7 +16,7 @@ from counterfolio.loading import read_parquet
 from counterfolio.log import LoggedData
 from counterfolio.policies import DeterministicAction, Mixture
 from counterfolio.progress import progress
-from counterfolio.simulate.players import MOST_COLUMNS, Player, SideBySide, player_of
+from counterfolio.simulate.players import MOST_COLUMNS, Player, SideBySide, check_ends, player_of
 from counterfolio.simulate.playing import Step, play
 from counterfolio.simulate.streams import episode_seeds
 
@@ -86,7 +86,8 @@ def collect(
     Raises
     ------
     InvalidArgumentError
-        If an argument is out of its range, or the environment's spaces are not offered.
+        If an argument is out of its range, the environment's spaces are not offered, or its
+        episodes never end.
     InvalidPolicyError
         If a policy cannot act in the environment, or gives no propensity to what it drew.
 
@@ -107,6 +108,7 @@ def collect(
         check_folder(check_path(path))
     player = player_of(env, num_envs, max_episode_steps)
     try:
+        check_ends(player, max_episode_steps)
         table = Table(player, named, state_names, action_probs=action_probs)
         batches = _batches(player, named, seeds, max_episode_steps, table)
         if path is not None:

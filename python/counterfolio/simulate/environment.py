@@ -100,6 +100,11 @@ class Environment(ABC):
     def state_names(self) -> Sequence[str]:
         """Names of an observation's columns."""
 
+    @property
+    def can_end(self) -> bool:
+        """Whether an episode can come to an end from wherever it may get."""
+        return True
+
     @abstractmethod
     def begin(self, streams: Streams) -> tuple[State, Mapping[str, NDArray[Any]]]:
         """Draw what episodes begin in, and give what else is known of them."""

@@ -243,6 +243,24 @@ def _near(name: str) -> list[str]:
     return found or list(gym.registry)
 
 
+def check_ends(player: Player, max_episode_steps: int | None) -> None:
+    """Raise where an episode would be played for ever.
+
+    Raises
+    ------
+    InvalidArgumentError
+        If it is known of the environment that nothing ends its episodes.
+    """
+    if max_episode_steps is not None or not isinstance(player, SideBySide):
+        return
+    if not player.environment.can_end:
+        text = (
+            "episodes of this environment may never end: it has no horizon, and leads where no "
+            "terminal state can be reached; give it a horizon, or pass max_episode_steps"
+        )
+        raise InvalidArgumentError(text)
+
+
 def _bare_form(env: gym.Env[Any, Any]) -> GymnasiumForm | None:
     """Take one of ours out of wrappers that change nothing; None if there are others."""
     while isinstance(env, gym.wrappers.OrderEnforcing | gym.wrappers.PassiveEnvChecker):

@@ -52,7 +52,8 @@ class Tabular(Environment):
     terminal
         States in which an episode ends on arrival (`terminated`).
     horizon
-        Steps after which an episode is cut off (`truncated`). None: never.
+        Steps after which an episode is cut off (`truncated`). None: never; to be rolled out without
+        a limit, episodes then have to come to a terminal state.
     reward_std
         Standard deviation of a reward about its mean.
 
@@ -132,7 +133,8 @@ class Tabular(Environment):
         n_next
             States that may follow a state and action, with uniform weights.
         end
-            Probability that a step ends the episode, about half of it with each action.
+            Probability that a step ends the episode, from half of it to one and a half by the state
+            and action. Where it is 0 only a horizon ends one.
         horizon, reward_std
             As in `Tabular`.
         """
@@ -204,6 +206,14 @@ class Tabular(Environment):
         return ends
 
     @cached_property
+    def can_end(self) -> bool:
+        """Whether there is a horizon, or a way from every reached state to a terminal one."""
+        if self.horizon is not None:
+            return True
+        moved = self.transition.sum(axis=1) * ~self._ends[:, None]
+        return bool(_reached(self._ends, moved.T)[_reached(self.initial > 0, moved)].all())
+
+    @cached_property
     def _steps(self) -> Floats:
         """Cumulative probabilities of the next state, a row to each state and action."""
         return np.asarray(self.transition.reshape(-1, self.n_states).cumsum(axis=1))
@@ -240,12 +250,14 @@ class Tabular(Environment):
     def probabilities(self, policy: Any) -> Floats:
         """Ask a policy for pi(a|s) in every state, of shape (n_states, n_actions).
 
+        It is not asked about terminal states, where nothing is done: their rows are 0.
+
         Raises
         ------
         InvalidPolicyError
             If it is no `DiscretePolicy`, answers with anything else, or has other actions.
         """
-        states = np.arange(self.n_states, dtype=np.float64)[:, None]
+        acts = np.flatnonzero(~self._ends)
         name = type(policy).__name__
         if not isinstance(policy, DiscretePolicy):
             text = (
@@ -253,14 +265,17 @@ class Tabular(Environment):
                 "is one as policies.Tabular(table)"
             )
             raise InvalidPolicyError(text)
-        found = np.asarray(policy.action_probs(states), dtype=np.float64)
+        found = np.asarray(policy.action_probs(acts[:, None].astype(np.float64)), dtype=np.float64)
         labels = policy.actions
-        if found.shape[:1] != (self.n_states,) or found.ndim != 2:
+        if found.shape[:1] != acts.shape or found.ndim != 2:
             text = f"{name}: action_probs(states) returned shape {found.shape}"
             raise InvalidPolicyError(text)
         labels = range(found.shape[1]) if labels is None else labels
         advice = "the environment's actions are its tables' columns, from 0"
-        return reorder(name, check_probs(name, found), labels, range(self.n_actions), advice)
+        probs = np.zeros((self.n_states, self.n_actions))
+        own = reorder(name, check_probs(name, found), labels, range(self.n_actions), advice)
+        probs[acts] = check_probs(name, own)
+        return probs
 
     def exact_value(self, policy: DiscretePolicy, gamma: float = 1.0) -> float:
         """Return the policy's expected discounted return, without sampling.
@@ -280,50 +295,56 @@ class Tabular(Environment):
         Raises
         ------
         InvalidArgumentError
-            If gamma is out of its range, or 1 where episodes never end.
+            If gamma is out of its range, or 1 where episodes may never end.
         """
-        return float(self.initial @ self.state_values(policy, gamma))
+        begins = np.flatnonzero(self.initial)
+        values = self.state_values(policy, gamma)[begins]
+        if np.isnan(values).any():
+            state = int(begins[np.isnan(values).argmax()])
+            text = (
+                f"begun in state {state} an episode may never end under this policy, so that at "
+                "gamma 1 its return has no bound; pass gamma below 1, or give the environment a "
+                "horizon"
+            )
+            raise InvalidArgumentError(text)
+        return float(self.initial[begins] @ values)
 
     def state_values(self, policy: DiscretePolicy, gamma: float = 1.0) -> Floats:
-        """Return V(s) at the first step, of shape (n_states,); see `exact_value`."""
+        """Return V(s), the value of an episode that begins in s; see `exact_value`.
+
+        Returns
+        -------
+        numpy.ndarray of shape (n_states,)
+            0 in terminal states; NaN where at gamma 1 and without a horizon the episode may never
+            end.
+        """
         if not is_number(gamma) or not 0 < gamma <= 1:
             text = f"gamma must be in (0, 1], not {gamma!r}"
             raise InvalidArgumentError(text)
-        probs = self.probabilities(policy) * ~self._ends[:, None]
+        probs = self.probabilities(policy)
         moved = np.einsum("sa,sat->st", probs, self.transition)
-        moved[:, self._ends] = 0.0
+        ending = moved[:, self._ends].sum(axis=1)
         earned = (probs * self.mean_reward).sum(axis=1)
-        if self.horizon is not None:
-            value = np.zeros(self.n_states)
-            for _ in range(self.horizon):
-                value = earned + gamma * moved @ value
-            return value
-        if gamma == 1.0:
-            self._check_ends(moved)
-        # Where nobody comes, nothing has to end: such states are left out.
-        reached = _reached(self.initial > 0, moved)
         value = np.zeros(self.n_states)
-        inner = np.eye(int(reached.sum())) - gamma * moved[np.ix_(reached, reached)]
-        value[reached] = np.linalg.solve(inner, earned[reached])
+        if self.horizon is not None:
+            discounted = gamma * moved
+            for _ in range(self.horizon):
+                value = earned + discounted @ value
+            return value
+        solved = ~self._ends
+        if gamma == 1.0:
+            # From where an end can be reached it is, unless the way leads where none can.
+            stuck = solved & ~_reached(ending > 0, moved.T)
+            endless = _reached(stuck, moved.T)
+            value[endless] = np.nan
+            solved &= ~endless
+        inner = np.eye(int(solved.sum())) - gamma * moved[np.ix_(solved, solved)]
+        value[solved] = np.linalg.solve(inner, earned[solved])
         return value
-
-    def _check_ends(self, moved: Floats) -> None:
-        """Raise where some state that is reached cannot come to an end."""
-        reached = _reached(self.initial > 0, moved)
-        # From a state from which an end can be reached, it is with probability 1, states being few.
-        can_end = moved.sum(axis=1) < 1 - TOLERANCE
-        can_end = _reached(can_end, moved.T)
-        if (reached & ~can_end).any():
-            state = int((reached & ~can_end).argmax())
-            text = (
-                f"from state {state} the episode never ends under this policy, so that at gamma 1 "
-                "its return has no bound; pass gamma below 1, or give the environment a horizon"
-            )
-            raise InvalidArgumentError(text)
 
 
 def _reached(first: NDArray[np.bool_], moved: Floats) -> NDArray[np.bool_]:
-    """States that can be reached from some."""
+    """States that can be reached from some, and these."""
     reached = first.copy()
     while True:
         more = reached | (moved[reached] > 0).any(axis=0)

@@ -8,17 +8,18 @@
 //! false_alarm_rate    type I: safe (J >= threshold) but judged unsafe (J^ < threshold) / safe
 //! missed_unsafe_rate  type II: unsafe but judged safe / unsafe
 //! regret@k            max J - best@k                   nregret@k      regret@k / |max J|
-//! std_debiased@k      sqrt( max(0, std@k^2 - mean se^2 (k - 1) / (k - ddof)) )
+//! std_debiased@k      sqrt( max(0, std@k^2 - noise in it) ), by [`Noise`]: mean se^2 (k - 1) / (k - ddof)
+//!                     where errors are independent
 //! ```
 //!
 //! with rank_correlation and kendall_tau ([`crate::rank_agreement`]) and the statistics of [`crate::top_k`]. se are the standard errors of true values that come from
 //! roll-outs. Undefined where there is nothing to divide by.
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::pool::Work;
 use crate::rank_agreement::{RankAgreement, Ranks};
 use crate::replicate_intervals::quantiles;
-use crate::top_k::{Judge, Options, Row, rank, rank_into};
+use crate::top_k::{Judge, Noise, Options, Row, rank, rank_into};
 
 /// Metrics of a ranking as a whole.
 pub const SINGLE: [&str; 7] = [
@@ -50,8 +51,7 @@ const CHUNK: usize = 128;
 /// True values and what rankings are measured against.
 pub struct Truth<'a> {
     values: &'a [f64],
-    /// Squared standard errors, 0 where the values are exact.
-    squared_errors: &'a [f64],
+    noise: Noise<'a>,
     judge: Judge<'a>,
     options: &'a Options,
     best: f64,
@@ -69,17 +69,25 @@ struct Space {
 
 impl<'a> Truth<'a> {
     /// # Errors
-    /// As [`crate::top_k::top_k`].
+    /// As [`crate::top_k::top_k`], and for noise of another number of policies.
     pub fn new(
         values: &'a [f64],
-        squared_errors: &'a [f64],
+        noise: Noise<'a>,
         behavior_value: f64,
         options: &'a Options,
     ) -> Result<Self> {
+        let n = values.len();
+        let pairs = noise.of_differences.map_or(n * n, <[f64]>::len);
+        if noise.squared_errors.len() != n || pairs != n * n {
+            return Err(Error::InvalidArgument(format!(
+                "{n} true values, {} squared errors and {pairs} of differences",
+                noise.squared_errors.len()
+            )));
+        }
         Ok(Self {
             values,
-            squared_errors,
-            judge: Judge::new(values, behavior_value, options)?.with_errors(squared_errors),
+            noise,
+            judge: Judge::new(values, behavior_value, options)?.with_noise(noise),
             options,
             best: values.iter().copied().fold(f64::NEG_INFINITY, f64::max),
             agreement: RankAgreement::new(values, &rank(values, options.ties)),
@@ -121,7 +129,7 @@ impl<'a> Truth<'a> {
         let safe = |x: f64| x >= threshold;
         out[..SINGLE.len()].copy_from_slice(&[
             mse,
-            mse - mean(&|i| self.squared_errors[i]),
+            mse - mean(&|i| self.noise.squared_errors[i]),
             over(mse, mean(&|i| self.values[i].powi(2))),
             rank_correlation,
             kendall_tau,
@@ -242,12 +250,20 @@ pub fn rank_counts(scores: &[f64], policies: usize) -> (Vec<f64>, usize) {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use crate::top_k::Ties;
     use std::sync::atomic::{AtomicBool, AtomicUsize};
+
+    fn independent(squared_errors: &[f64]) -> Noise<'_> {
+        Noise {
+            squared_errors,
+            of_differences: None,
+        }
+    }
 
     #[test]
     fn metrics_by_hand() {
         let options = Options::default();
-        let truth = Truth::new(&[1.0, 2.0, 4.0], &[0.0; 3], 1.5, &options).unwrap();
+        let truth = Truth::new(&[1.0, 2.0, 4.0], independent(&[0.0; 3]), 1.5, &options).unwrap();
         let found = truth.measure(&[2.0, 2.0, 1.0], &[2.0, 2.0, 1.0]);
         let [mse, debiased, nmse, spearman, tau, ..] = found[..] else {
             panic!()
@@ -264,7 +280,7 @@ mod tests {
     #[test]
     fn scores_rank_and_estimates_err() {
         let options = Options::default();
-        let truth = Truth::new(&[1.0, 2.0], &[0.0; 2], 0.0, &options).unwrap();
+        let truth = Truth::new(&[1.0, 2.0], independent(&[0.0; 2]), 0.0, &options).unwrap();
         let found = truth.measure(&[3.0, 2.0], &[0.0, 1.0]);
         assert_eq!((found[0], found[3], found[4]), (2.0, 1.0, 1.0));
         assert_eq!(found[SINGLE.len()], 2.0);
@@ -273,17 +289,126 @@ mod tests {
     #[test]
     fn noise_of_the_truth_is_taken_off() {
         let options = Options::default();
-        let truth = Truth::new(&[0.0, 2.0], &[0.5, 0.3], 0.0, &options).unwrap();
+        let truth = Truth::new(&[0.0, 2.0], independent(&[0.5, 0.3]), 0.0, &options).unwrap();
         let found = truth.measure(&[0.0, 2.0], &[0.0, 2.0]);
         assert_eq!(found[1], -0.4);
         let k2 = &found[SINGLE.len() + BY_K.len()..];
         assert!((k2[5] - (1.0 - 0.4 / 2.0_f64).sqrt()).abs() < 1e-15);
     }
 
+    /// `std_debiased` of every k.
+    fn debiased(
+        values: &[f64],
+        noise: Noise,
+        scores: &[f64],
+        (ddof, ties): (u8, Ties),
+    ) -> Vec<f64> {
+        let options = Options {
+            ddof,
+            ties,
+            ..Options::default()
+        };
+        let truth = Truth::new(values, noise, 0.0, &options).unwrap();
+        let found = truth.measure(scores, scores);
+        let rows = found[SINGLE.len()..].chunks_exact(BY_K.len());
+        rows.map(|row| row[5]).collect()
+    }
+
+    #[test]
+    fn noise_in_common_is_not_taken_off() {
+        // Covariances of the errors of three policies.
+        let c = [[0.5, 0.4, 0.1], [0.4, 0.6, 0.2], [0.1, 0.2, 0.3]];
+        let squared = [0, 1, 2].map(|i| c[i][i]);
+        let differences: Vec<f64> = (0..9)
+            .map(|at| (at / 3, at % 3))
+            .map(|(i, j)| c[i][i] + c[j][j] - 2.0 * c[i][j])
+            .collect();
+        let noise = Noise {
+            squared_errors: &squared,
+            of_differences: Some(&differences),
+        };
+        let (values, scores) = ([0.0, 2.0, 5.0], [1.0, 3.0, 2.0]);
+        for ddof in [0, 1] {
+            let found = debiased(&values, noise, &scores, (ddof, Ties::First));
+            for (k, chosen) in [(2, vec![1, 2]), (3, vec![0, 1, 2])] {
+                let n = f64::from(k);
+                let mean = chosen.iter().map(|&i| values[i]).sum::<f64>() / n;
+                let squares: f64 = chosen.iter().map(|&i| (values[i] - mean).powi(2)).sum();
+                let trace: f64 = chosen.iter().map(|&i| c[i][i]).sum();
+                let all: f64 = chosen
+                    .iter()
+                    .flat_map(|&i| chosen.iter().map(move |&j| c[i][j]))
+                    .sum();
+                let wanted = (squares - trace + all / n) / (n - f64::from(ddof));
+                let gap = found[k as usize - 1] - wanted.sqrt();
+                assert!(gap.abs() < 1e-14, "{ddof} {k} {gap}");
+            }
+        }
+        // Equal returns have no noise between them, and no spread.
+        let same = Noise {
+            squared_errors: &[0.5; 2],
+            of_differences: Some(&[0.0; 4]),
+        };
+        assert_eq!(
+            debiased(&[1.0, 1.0], same, &[2.0, 1.0], (0, Ties::First)),
+            [0.0, 0.0]
+        );
+    }
+
+    #[test]
+    fn independent_errors_are_a_case_of_those_of_differences() {
+        let squared: Vec<f64> = (0..16).map(|i| 0.01 * f64::from(1 + i % 5)).collect();
+        let values: Vec<f64> = (0..16).map(|i| f64::from(i * 7 % 16)).collect();
+        let differences: Vec<f64> = (0..256)
+            .map(|at| (at / 16, at % 16))
+            .map(|(i, j)| if i == j { 0.0 } else { squared[i] + squared[j] })
+            .collect();
+        let plain = independent(&squared);
+        let paired = Noise {
+            of_differences: Some(&differences),
+            ..plain
+        };
+        let apart: Vec<f64> = (0..16).map(f64::from).collect();
+        // All tied, most of k have more completions than are gone through; some tied, all are.
+        let (all, some) = (
+            [1.0; 16],
+            [0, 1, 1, 1, 2, 2, 2, 2, 3, 4, 5, 6, 7, 8, 9, 10].map(f64::from),
+        );
+        for scores in [&apart[..], &all, &some] {
+            for ties in [Ties::First, Ties::Last, Ties::Average] {
+                for ddof in [0, 1] {
+                    let found = debiased(&values, paired, scores, (ddof, ties));
+                    let wanted = debiased(&values, plain, scores, (ddof, ties));
+                    for (x, y) in found.iter().zip(&wanted) {
+                        assert!(
+                            (x - y).abs() < 1e-12 || (x.is_nan() && y.is_nan()),
+                            "{x} {y}"
+                        );
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn noise_of_others_is_refused() {
+        let options = Options::default();
+        for noise in [
+            independent(&[0.1]),
+            Noise {
+                squared_errors: &[0.1, 0.1],
+                of_differences: Some(&[0.1]),
+            },
+        ] {
+            let refused = Truth::new(&[1.0, 2.0], noise, 0.0, &options).err().unwrap();
+            assert!(refused.to_string().contains("2 true values"), "{refused}");
+        }
+    }
+
     #[test]
     fn quantiles_over_replicates_leave_out_what_is_undefined() {
         let options = Options::default();
-        let truth = Truth::new(&[1.0, 3.0], &[0.0; 2], 0.0, &options).unwrap();
+        let truth = Truth::new(&[1.0, 3.0], independent(&[0.0; 2]), 0.0, &options).unwrap();
         let (cancel, done) = (AtomicBool::new(false), AtomicUsize::new(0));
         let work = Work {
             threads: 2,

@@ -12,11 +12,13 @@
 use crate::error::Result;
 
 mod judge;
+mod noise;
 mod options;
 mod rank;
 mod shortlist;
 
 pub(crate) use judge::{Judge, Row};
+pub use noise::Noise;
 pub use options::{Options, Safety, Ties};
 pub use rank::rank;
 pub(crate) use rank::rank_into;

@@ -344,15 +344,13 @@ impl PyDistribution {
     }
 }
 
-/// A statistic of some returns of equal weight, and its standard error.
-#[pyfunction]
-pub(crate) fn return_statistic(
+/// A statistic of some returns of equal weight, and its influence values.
+fn statistic_and_influence(
     py: Python<'_>,
-    returns: PyReadonlyArray1<'_, f64>,
+    returns: &[f64],
     statistic: StatisticInput,
-) -> PyResult<(f64, f64)> {
+) -> PyResult<(f64, Vec<f64>)> {
     let statistic = statistics_of(&[statistic])?[0];
-    let returns = returns.as_slice()?;
     let shape = shape_of("cd_sntis")?;
     alone(py, || {
         let terms = Terms::behavior(returns.len());
@@ -360,8 +358,30 @@ pub(crate) fn return_statistic(
         let own = Own::new(0, shape, points, &terms);
         let error = error_by(None, 0);
         let psi = influence(shape, &terms, returns, own.steps(), statistic, &error);
-        (own.steps().of(statistic), error(&psi))
+        (own.steps().of(statistic), psi)
     })
+}
+
+/// A statistic of some returns of equal weight, and its standard error.
+#[pyfunction]
+pub(crate) fn return_statistic(
+    py: Python<'_>,
+    returns: PyReadonlyArray1<'_, f64>,
+    statistic: StatisticInput,
+) -> PyResult<(f64, f64)> {
+    let (value, psi) = statistic_and_influence(py, returns.as_slice()?, statistic)?;
+    Ok((value, error_by(None, 0)(&psi)))
+}
+
+/// Influence values of a statistic of some returns of equal weight: what each adds, as their mean moves.
+#[pyfunction]
+pub(crate) fn return_influence<'py>(
+    py: Python<'py>,
+    returns: PyReadonlyArray1<'py, f64>,
+    statistic: StatisticInput,
+) -> PyResult<Bound<'py, PyArray1<f64>>> {
+    let (_, psi) = statistic_and_influence(py, returns.as_slice()?, statistic)?;
+    Ok(psi.into_pyarray(py))
 }
 
 /// The least and the largest values of statistics among all distributions within a band.

@@ -33,7 +33,7 @@ mod _core {
     #[pymodule_export]
     use crate::diagnostics::diagnose;
     #[pymodule_export]
-    use crate::distribution::{PyDistribution, band_bounds, return_statistic};
+    use crate::distribution::{PyDistribution, band_bounds, return_influence, return_statistic};
     #[pymodule_export]
     use crate::evaluation::{cdf, evaluate, intervals, registry};
     #[pymodule_export]

@@ -1,7 +1,7 @@
 //! Ranking and `SharpeRatio@k`: `counterfolio_core::top_k` for numpy arrays.
 
 use counterfolio_core::assessment::{BY_K, SINGLE, Truth};
-use counterfolio_core::top_k::{self as core, Options, Safety, Ties};
+use counterfolio_core::top_k::{self as core, Noise, Options, Safety, Ties};
 use numpy::{IntoPyArray, PyArray1, PyArrayMethods, PyReadonlyArray1};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
@@ -43,10 +43,12 @@ fn options_of(
 
 /// Every metric of estimates (one row) that are ranked by scores: those of the ranking as a whole, then those
 /// of each k. Or, over replicates (rows, undefined ones left out), `quantiles`: of some of these metrics, for
-/// some probabilities.
+/// some probabilities. `difference_errors`, row by row, are the squared standard errors of the differences of true
+/// values, where their errors are not independent.
 #[pyfunction]
 #[pyo3(signature = (estimates, scores, truth, squared_errors, behavior_value, *, ddof, ties,
-                    safety_threshold, relative_safety, quantiles, num_threads))]
+                    safety_threshold, relative_safety, quantiles, num_threads,
+                    difference_errors=None))]
 #[expect(clippy::too_many_arguments, reason = "keywords in Python")]
 pub(crate) fn assess<'py>(
     py: Python<'py>,
@@ -61,12 +63,19 @@ pub(crate) fn assess<'py>(
     relative_safety: Option<f64>,
     quantiles: Option<(Vec<usize>, Vec<f64>)>,
     num_threads: usize,
+    difference_errors: Option<PyReadonlyArray1<'py, f64>>,
 ) -> PyResult<Bound<'py, PyArray1<f64>>> {
     let options = options_of(ddof, ties, safety_threshold, relative_safety)?;
     let (estimates, scores) = (estimates.as_slice()?, scores.as_slice()?);
-    let errors = squared_errors.as_slice()?;
-    let truth =
-        Truth::new(truth.as_slice()?, errors, behavior_value, &options).map_err(to_pyerr)?;
+    let differences = difference_errors
+        .as_ref()
+        .map(|x| x.as_slice())
+        .transpose()?;
+    let noise = Noise {
+        squared_errors: squared_errors.as_slice()?,
+        of_differences: differences,
+    };
+    let truth = Truth::new(truth.as_slice()?, noise, behavior_value, &options).map_err(to_pyerr)?;
     let found = match quantiles {
         None => alone(py, || truth.measure(estimates, scores))?,
         Some((metrics, p)) => {

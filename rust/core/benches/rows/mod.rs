@@ -15,7 +15,7 @@ use counterfolio_core::evaluate::{Errors, Evaluation, evaluate};
 use counterfolio_core::pool::Work;
 use counterfolio_core::resample::{Ids, Resample, Resampling};
 use counterfolio_core::tiles::{Input, Log, Policy};
-use counterfolio_core::top_k::Options;
+use counterfolio_core::top_k::{Noise, Options};
 
 /// Numbers between two limits.
 pub(crate) fn numbers(count: usize, salt: u64, low: f64, high: f64) -> Vec<f64> {
@@ -127,8 +127,11 @@ pub(crate) fn assess(policies: usize, rankings: usize, threads: usize) -> Vec<f6
     let truth = numbers(policies, 7, 0.0, 1.0);
     let estimates = numbers(policies * rankings, 8, 0.0, 1.0);
     let options = Options::default();
-    let errors = vec![0.0; policies];
-    let truth = Truth::new(&truth, &errors, 0.5, &options).expect("the values are valid");
+    let noise = Noise {
+        squared_errors: &vec![0.0; policies],
+        of_differences: None,
+    };
+    let truth = Truth::new(&truth, noise, 0.5, &options).expect("the values are valid");
     let metrics: Vec<_> = (0..truth.width()).collect();
     with_work(threads, |work| {
         truth

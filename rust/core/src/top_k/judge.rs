@@ -2,10 +2,11 @@
 
 use crate::error::Result;
 use crate::top_k::check;
+use crate::top_k::noise::Noise;
 use crate::top_k::options::{Options, Ties};
 use crate::top_k::shortlist::{
-    BEST, MEAN, Measure, SHARPE_RATIO, STD, STD_DEBIASED, Shortlist, Statistics, VIOLATION_RATE,
-    WORST,
+    BEST, MEAN, Measure, Member, SHARPE_RATIO, STD, STD_DEBIASED, Shortlist, Statistics,
+    VIOLATION_RATE, WORST,
 };
 
 /// What is said of the top k: the statistics of the set, and the true value of the k-th.
@@ -25,8 +26,7 @@ pub(crate) struct Row {
 /// True values that rankings are measured by, and how.
 pub(crate) struct Judge<'a> {
     truth: &'a [f64],
-    /// Squared standard errors of the true values; none where these are exact.
-    squared_errors: &'a [f64],
+    noise: Noise<'a>,
     options: Options,
     pub(crate) measure: Measure,
 }
@@ -38,26 +38,30 @@ impl<'a> Judge<'a> {
         check(truth, truth)?;
         Ok(Self {
             truth,
-            squared_errors: &[],
+            noise: Noise::default(),
             options: *options,
             measure: options.measure(behavior_value)?,
         })
     }
 
-    /// For true values with so large squared standard errors.
-    pub(crate) fn with_errors(mut self, squared_errors: &'a [f64]) -> Self {
-        self.squared_errors = squared_errors;
+    /// For true values with so much noise in them.
+    pub(crate) fn with_noise(mut self, noise: Noise<'a>) -> Self {
+        self.measure.paired = noise.of_differences.is_some();
+        self.noise = noise;
         self
     }
 
     /// Measures the top k of candidates that stand in `order`, for k = 1, 2, ..
     pub(crate) fn rows(&self, estimated: &[f64], order: &[usize], mut each: impl FnMut(Row)) {
-        let measure = &self.measure;
-        let truth = |i: usize| {
-            let error = self.squared_errors.get(i).copied().unwrap_or(0.0);
-            (self.truth[i], error)
+        let (measure, noise) = (&self.measure, &self.noise);
+        let member = |policy: usize, above: &[usize]| Member {
+            policy,
+            value: self.truth[policy],
+            squared_error: noise.squared_error(policy),
+            of_pairs: noise.of_pairs(policy, above.iter().copied()),
         };
         let mut shortlist = Shortlist::EMPTY;
+        let mut ranked = 0;
         let mut k = 0;
         let mut emit = |row: Statistics, kth: f64| {
             k += 1;
@@ -74,26 +78,31 @@ impl<'a> Judge<'a> {
         };
         for tied in order.chunk_by(|&a, &b| estimated[a] == estimated[b]) {
             if self.options.ties == Ties::Average && tied.len() > 1 {
-                let mut group: Vec<_> = tied.iter().map(|&policy| truth(policy)).collect();
+                let above = &order[..ranked];
+                let mut group: Vec<_> = tied.iter().map(|&policy| member(policy, above)).collect();
                 // So that the order given does not matter, not even to what is sampled.
-                group.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.total_cmp(&b.1)));
+                group.sort_by(|a, b| {
+                    let values = a.value.total_cmp(&b.value);
+                    values.then(a.squared_error.total_cmp(&b.squared_error))
+                });
                 let mut whole = Shortlist::EMPTY;
                 for &x in &group {
                     whole.add(x, measure);
                 }
-                for row in shortlist.completed_by_some(&group, measure) {
+                for row in shortlist.completed_by_some(&group, noise, measure) {
                     emit(row, whole.mean());
                 }
-                for &x in &group {
-                    shortlist.add(x, measure);
+                for (i, x) in group.iter().enumerate() {
+                    shortlist.add(x.after(&group[..i], noise), measure);
                 }
                 emit(shortlist.statistics(measure), whole.mean());
             } else {
-                for &policy in tied {
-                    shortlist.add(truth(policy), measure);
-                    emit(shortlist.statistics(measure), truth(policy).0);
+                for (i, &policy) in tied.iter().enumerate() {
+                    shortlist.add(member(policy, &order[..ranked + i]), measure);
+                    emit(shortlist.statistics(measure), self.truth[policy]);
                 }
             }
+            ranked += tied.len();
         }
     }
 }

@@ -124,6 +124,7 @@ impl Options {
             baseline: behavior_value,
             ddof: self.ddof,
             threshold,
+            paired: false,
         })
     }
 }

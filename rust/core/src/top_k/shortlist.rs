@@ -1,6 +1,7 @@
 //! A growing set of true values, and averages of its statistics over the ways to complete it.
 
 use crate::random::{Purpose, uniforms};
+use crate::top_k::noise::Noise;
 
 /// A tied group that straddles k is averaged over all its completions up to this many, ...
 const MAX_COMPLETIONS: usize = 10_000;
@@ -12,10 +13,33 @@ pub(crate) struct Measure {
     pub(crate) baseline: f64,
     pub(super) ddof: u8,
     pub(crate) threshold: f64,
+    /// Whether the noise of differences is known, not that of values alone.
+    pub(super) paired: bool,
 }
 
-/// A policy's true value, and the square of its standard error.
-pub(super) type Truth = (f64, f64);
+/// A policy that joins a shortlist.
+#[derive(Clone, Copy)]
+pub(super) struct Member {
+    pub(super) policy: usize,
+    /// Its true value.
+    pub(super) value: f64,
+    /// Of that value.
+    pub(super) squared_error: f64,
+    /// Of its differences from those that are there, summed.
+    pub(super) of_pairs: f64,
+}
+
+impl Member {
+    /// The same, where some others have joined before.
+    pub(super) fn after(self, others: &[Self], noise: &Noise) -> Self {
+        self.after_those(others.iter().map(|other| other.policy), noise)
+    }
+
+    fn after_those(mut self, others: impl Iterator<Item = usize>, noise: &Noise) -> Self {
+        self.of_pairs += noise.of_pairs(self.policy, others);
+        self
+    }
+}
 
 /// What is said about a set of policies; the constants name the places.
 pub(super) type Statistics = [f64; 7];
@@ -42,6 +66,8 @@ pub(super) struct Shortlist {
     squares: f64,
     /// Sum of squared standard errors.
     errors: f64,
+    /// Sum of those of differences, over all pairs.
+    of_pairs: f64,
 }
 
 impl Shortlist {
@@ -55,10 +81,13 @@ impl Shortlist {
         sum: 0.0,
         squares: 0.0,
         errors: 0.0,
+        of_pairs: 0.0,
     };
 
-    pub(super) fn add(&mut self, (x, error): Truth, measure: &Measure) {
-        self.errors += error;
+    pub(super) fn add(&mut self, member: Member, measure: &Measure) {
+        let x = member.value;
+        self.errors += member.squared_error;
+        self.of_pairs += member.of_pairs;
         if self.n == 0 {
             self.origin = x;
         }
@@ -100,8 +129,12 @@ impl Shortlist {
             _ => f64::NAN,
         };
         let violation_rate = self.violations as f64 / n;
-        // What the mean squared error puts on top of the variance.
-        let noise = self.errors / n * (n - 1.0) / (n - f64::from(measure.ddof));
+        // What errors put on top of the variance.
+        let noise = if measure.paired {
+            self.of_pairs / n / (n - f64::from(measure.ddof))
+        } else {
+            self.errors / n * (n - 1.0) / (n - f64::from(measure.ddof))
+        };
         let debiased = ((self.scale * std).powi(2) - noise).max(0.0).sqrt();
         [
             self.best,
@@ -120,15 +153,20 @@ impl Shortlist {
 
     /// The statistics of this set with j = 1, 2, .. but not all of `group` added, each averaged
     /// over which j these are.
-    pub(super) fn completed_by_some(&self, group: &[Truth], measure: &Measure) -> Vec<Statistics> {
+    pub(super) fn completed_by_some(
+        &self,
+        group: &[Member],
+        noise: &Noise,
+        measure: &Measure,
+    ) -> Vec<Statistics> {
         let mut sampled = None;
         (1..group.len())
             .map(|j| {
                 if has_few_subsets(group.len(), j) {
-                    self.completed_by_all(group, j, measure).value
+                    self.completed_by_all(group, j, noise, measure).value
                 } else {
-                    let sampled =
-                        sampled.get_or_insert_with(|| self.completed_by_sample(group, measure));
+                    let sampled = sampled
+                        .get_or_insert_with(|| self.completed_by_sample(group, noise, measure));
                     sampled[j - 1].value
                 }
             })
@@ -136,7 +174,13 @@ impl Shortlist {
     }
 
     /// The average over all subsets of size j, in lexicographic order.
-    fn completed_by_all(&self, group: &[Truth], j: usize, measure: &Measure) -> Average {
+    fn completed_by_all(
+        &self,
+        group: &[Member],
+        j: usize,
+        noise: &Noise,
+        measure: &Measure,
+    ) -> Average {
         let mut average = Average::default();
         let mut chosen: Vec<usize> = (0..j).collect();
         // sets[i] holds the first i chosen, so that a step redoes only what it changes.
@@ -145,7 +189,9 @@ impl Shortlist {
         loop {
             for i in changed..j {
                 sets[i + 1] = sets[i];
-                sets[i + 1].add(group[chosen[i]], measure);
+                let others = chosen[..i].iter().map(|&other| group[other].policy);
+                let next = group[chosen[i]].after_those(others, noise);
+                sets[i + 1].add(next, measure);
             }
             average.add(sets[j].statistics(measure));
             let Some(i) = (0..j).rfind(|&i| chosen[i] < group.len() - j + i) else {
@@ -161,7 +207,12 @@ impl Shortlist {
 
     /// The averages for j = 1, 2, .. over the first j of random permutations. Draw r of member m
     /// is replicate r of item m under seed 0; a permutation sorts the members by their draws.
-    fn completed_by_sample(&self, group: &[Truth], measure: &Measure) -> Vec<Average> {
+    fn completed_by_sample(
+        &self,
+        group: &[Member],
+        noise: &Noise,
+        measure: &Measure,
+    ) -> Vec<Average> {
         let mut averages = vec![Average::default(); group.len() - 1];
         let mut permutation = Vec::with_capacity(group.len());
         for octet in 0..SAMPLED_OCTETS {
@@ -174,8 +225,12 @@ impl Shortlist {
                 permutation.extend(draws.iter().enumerate().map(keyed));
                 permutation.sort_unstable();
                 let mut set = *self;
-                for (average, &(_, member)) in averages.iter_mut().zip(&permutation) {
-                    set.add(group[member], measure);
+                for (j, average) in averages.iter_mut().enumerate() {
+                    let others = permutation[..j]
+                        .iter()
+                        .map(|&(_, other)| group[other].policy);
+                    let next = group[permutation[j].1].after_those(others, noise);
+                    set.add(next, measure);
                     average.add(set.statistics(measure));
                 }
             }
@@ -221,12 +276,22 @@ mod tests {
         baseline: 0.0,
         ddof: 0,
         threshold: 0.5,
+        paired: false,
     };
+
+    fn member(value: f64) -> Member {
+        Member {
+            policy: 0,
+            value,
+            squared_error: 0.0,
+            of_pairs: 0.0,
+        }
+    }
 
     fn of(values: &[f64]) -> Shortlist {
         let mut set = Shortlist::EMPTY;
         for &x in values {
-            set.add((x, 0.0), &MEASURE);
+            set.add(member(x), &MEASURE);
         }
         set
     }
@@ -284,11 +349,12 @@ mod tests {
     #[test]
     fn a_sample_stands_for_all_completions() {
         let base = of(&[0.3, 0.9]);
-        let group: Vec<_> = (0..16).map(|i| (f64::from(i) / 15.0, 0.0)).collect();
-        let sampled = base.completed_by_sample(&group, &MEASURE);
+        let group: Vec<_> = (0..16).map(|i| member(f64::from(i) / 15.0)).collect();
+        let noise = Noise::default();
+        let sampled = base.completed_by_sample(&group, &noise, &MEASURE);
         for (j, sample) in (1..).zip(&sampled) {
             assert_eq!(sample.n, 1_000.0);
-            let all = base.completed_by_all(&group, j, &MEASURE);
+            let all = base.completed_by_all(&group, j, &noise, &MEASURE);
             for i in [BEST, WORST, MEAN, STD, VIOLATION_RATE] {
                 // Each spreads by less than 0.31 among completions: four standard errors.
                 let gap = (sample.value[i] - all.value[i]).abs();
@@ -296,9 +362,10 @@ mod tests {
             }
         }
         // Where there are too many, and only there, the sample is what is given.
-        let given = base.completed_by_some(&group, &MEASURE);
+        let given = base.completed_by_some(&group, &noise, &MEASURE);
         assert_eq!(given[7], sampled[7].value);
-        assert_eq!(given[0], base.completed_by_all(&group, 1, &MEASURE).value);
+        let all = base.completed_by_all(&group, 1, &noise, &MEASURE);
+        assert_eq!(given[0], all.value);
     }
 
     #[test]
