@@ -106,7 +106,7 @@ def collect(
         raise InvalidArgumentError(text)
     if path is not None:
         check_folder(check_path(path))
-    player = player_of(env, num_envs, max_episode_steps)
+    player = player_of(env, num_envs)
     try:
         check_ends(player, max_episode_steps)
         table = Table(player, named, state_names, action_probs=action_probs)

@@ -81,11 +81,6 @@ class Environment(ABC):
         return f"{type(self).__name__}({', '.join(own)})"
 
     @property
-    def endless(self) -> bool:
-        """Whether no episode can come to an end or be cut off."""
-        return False
-
-    @property
     @abstractmethod
     def observation_space(self) -> Space[Any]:
         """Space of one observation."""

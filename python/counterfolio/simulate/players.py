@@ -169,30 +169,16 @@ class Vector:
         """Leave it to the caller, whose it is."""
 
 
-def player_of(
-    env: Any, num_envs: int | None = None, max_episode_steps: int | None = None
-) -> Player:
+def player_of(env: Any, num_envs: int | None) -> Player:
     """Take whatever episodes can be played in.
 
     Raises
     ------
     InvalidArgumentError
-        If it is none of these, or its episodes would never end.
+        If it is none of these.
     """
-    for what, count in (("num_envs", num_envs), ("max_episode_steps", max_episode_steps)):
-        if count is not None:
-            check_count(what, count)
-    player = _player(env, num_envs)
-    if isinstance(player, SideBySide) and player.environment.endless and not max_episode_steps:
-        text = (
-            "episodes of this environment never end; pass max_episode_steps, or give it a horizon "
-            "or a terminal state"
-        )
-        raise InvalidArgumentError(text)
-    return player
-
-
-def _player(env: Any, num_envs: int | None) -> Player:
+    if num_envs is not None:
+        check_count("num_envs", num_envs)
     if isinstance(env, Environment):
         return SideBySide(env, num_envs)
     if isinstance(env, VectorEnv):
@@ -206,7 +192,7 @@ def _player(env: Any, num_envs: int | None) -> Player:
         if env not in gym.registry:
             text = f'gymnasium knows no environment "{env}"; {suggest(env, _near(env))}'
             raise InvalidArgumentError(text)
-        return _player(lambda: gym.make(env), num_envs)
+        return player_of(lambda: gym.make(env), num_envs)
     if isinstance(env, gym.Env):
         if form := _bare_form(env):
             return SideBySide(form.environment, num_envs)
@@ -244,14 +230,17 @@ def _near(name: str) -> list[str]:
 
 
 def check_ends(player: Player, max_episode_steps: int | None) -> None:
-    """Raise where an episode would be played for ever.
+    """Raise where an episode would be played for ever, or a limit of steps is none.
 
     Raises
     ------
     InvalidArgumentError
         If it is known of the environment that nothing ends its episodes.
     """
-    if max_episode_steps is not None or not isinstance(player, SideBySide):
+    if max_episode_steps is not None:
+        check_count("max_episode_steps", max_episode_steps)
+        return
+    if not isinstance(player, SideBySide):
         return
     if not player.environment.can_end:
         text = (

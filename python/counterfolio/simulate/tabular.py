@@ -11,7 +11,6 @@ from gymnasium import spaces
 
 from counterfolio.arguments import is_number
 from counterfolio.exceptions import InvalidArgumentError, InvalidPolicyError
-from counterfolio.policies import DiscretePolicy
 from counterfolio.policies.head import check_probs, reorder
 from counterfolio.simulate.environment import (
     Advance,
@@ -26,6 +25,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from counterfolio.policies import DiscretePolicy
     from counterfolio.simulate.environment import State
     from counterfolio.simulate.streams import Streams
 
@@ -170,11 +170,6 @@ class Tabular(Environment):
         )
 
     @property
-    def endless(self) -> bool:
-        """Whether no state ends an episode, and no horizon cuts it off."""
-        return self.horizon is None and not self.terminal
-
-    @property
     def n_states(self) -> int:
         """Number of states, terminal ones included."""
         return len(self.initial)
@@ -255,11 +250,11 @@ class Tabular(Environment):
         Raises
         ------
         InvalidPolicyError
-            If it is no `DiscretePolicy`, answers with anything else, or has other actions.
+            If it is no policy over discrete actions, has others, or answers with anything else.
         """
         acts = np.flatnonzero(~self._ends)
         name = type(policy).__name__
-        if not isinstance(policy, DiscretePolicy):
+        if not hasattr(policy, "action_probs"):
             text = (
                 f"a policy over discrete actions is wanted, not {name}; a table of probabilities "
                 "is one as policies.Tabular(table)"

@@ -82,7 +82,7 @@ def on_policy_value(
             text = f"{what} must be in (0, 1{']' if most else ')'}, not {value!r}"
             raise InvalidArgumentError(text)
     seeds = episode_seeds(seed, n_episodes * (1 if common_random_numbers else len(named)))
-    player = player_of(env, num_envs, max_episode_steps)
+    player = player_of(env, num_envs)
     returns = {name: np.zeros(n_episodes) for name in named}
     lengths = {name: np.zeros(n_episodes, dtype=np.int64) for name in named}
     try:
