@@ -405,6 +405,44 @@ def test_it_is_a_mapping_and_one_of_its_own():
     assert len({truth, again, truth}) == 2
 
 
+def test_some_policies_are_kept():
+    truth = rolled_out()
+    some = truth.select(["p3", "p1"])
+    assert list(some) == list(some.lengths) == ["p3", "p1"]
+    assert some["p1"] is truth["p1"]
+    assert some.common_random_numbers
+    assert some.compare("p1", "p3").equals(truth.compare("p1", "p3"))
+    with pytest.raises(cf.InvalidArgumentError, match='no policy "p9" was rolled out'):
+        truth.select(["p1", "p9"])
+
+
+def test_policies_are_added_as_if_they_had_been_rolled_out_with_the_others():
+    policies = tables()
+    first, later = (
+        cf.on_policy_value(WORLD, {name: policies[name] for name in names}, 40, 1)
+        for names in (("p0", "p1"), ("p2", "p3"))
+    )
+    joined, together = first.join(later), rolled_out()
+    assert joined.table.equals(together.table)
+    assert joined.settings == together.settings
+    assert joined.compare("p0", "p3").equals(together.compare("p0", "p3"))
+    for other, message in (
+        (together, 'policy "p0" is in both'),
+        (rolled_out(seed=2).select(["p2"]), "seed was 1 here and 2 there"),
+        (rolled_out(gamma=0.5).select(["p2"]), r"gamma was 1.0 here and 0.5 there"),
+        (rolled_out(n_episodes=41).select(["p2"]), "n_episodes was 40 here and 41 there"),
+        (
+            rolled_out(common_random_numbers=False).select(["p2"]),
+            "common_random_numbers was True here and False there",
+        ),
+    ):
+        with pytest.raises(cf.InvalidArgumentError, match=message):
+            first.join(other)
+    apart = rolled_out(common_random_numbers=False)
+    with pytest.raises(cf.InvalidArgumentError, match="in one call"):
+        apart.select(["p0"]).join(apart.select(["p1"]))
+
+
 def test_as_text():
     text = repr(rolled_out(gamma=0.9))
     assert "40 roll-outs each, gamma 0.9, common random numbers" in text

@@ -128,8 +128,8 @@ def assess(
     attribute `common_random_numbers`, as an `on_policy_value` does, what is taken off is the sum
     of the squared standard errors of all differences of two, over k (k - ddof): of differences
     episode by episode for means, of influence values for other statistics. A `dict` of the same
-    returns does not say so, and too much would be taken off. Nothing changes for `mse_debiased`,
-    on which the noise of each policy counts by itself.
+    returns does not say so, and too much would be taken off (`truth.select` keeps some policies).
+    Nothing changes for `mse_debiased`, on which the noise of each policy counts by itself.
     """
     bootstrap = {"confidence_level": confidence_level, "n_resamples": n_resamples, "seed": seed}
     options: dict[str, Any] = {

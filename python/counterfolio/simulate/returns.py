@@ -149,6 +149,55 @@ class OnPolicyValue(Mapping[str, Any]):
         row = (policy, baseline, value, error, low, high)
         return pl.DataFrame([row], schema=list(names), orient="row")
 
+    def select(self, policies: Sequence[str]) -> OnPolicyValue:
+        """Keep some policies: those that an evaluation is of, say.
+
+        Parameters
+        ----------
+        policies
+            Names, in the order wanted.
+
+        Raises
+        ------
+        InvalidArgumentError
+            If there is no such policy.
+        """
+        kept = [self._known(policy) for policy in policies]
+        returns = {policy: self.returns[policy] for policy in kept}
+        lengths = {policy: self.lengths[policy] for policy in kept}
+        return OnPolicyValue(returns, lengths, self.settings)
+
+    def join(self, other: OnPolicyValue) -> OnPolicyValue:
+        """Add policies that were rolled out later, in the same environment and with the same seed.
+
+        Parameters
+        ----------
+        other
+            Of the same settings, with common random numbers.
+
+        Raises
+        ------
+        InvalidArgumentError
+            If settings differ, a policy is in both, or random numbers are not common: those of
+            another call are then not independent either.
+        """
+        if twice := [policy for policy in other if policy in self]:
+            text = f'policy "{twice[0]}" is in both; select(..) those to be added'
+            raise InvalidArgumentError(text)
+        if not self.common_random_numbers:
+            text = "without common random numbers all policies have to be rolled out in one call"
+            raise InvalidArgumentError(text)
+        drawn = [name for name in self.settings if name != "confidence_level"]
+        if differ := [name for name in drawn if other.settings[name] != self.settings[name]]:
+            name = differ[0]
+            text = (
+                f"{name} was {self.settings[name]} here and {other.settings[name]} there; roll the "
+                "others out with the settings of this one"
+            )
+            raise InvalidArgumentError(text)
+        returns, lengths = self.returns | other.returns, self.lengths | other.lengths
+        return OnPolicyValue(returns, lengths, self.settings)
+
     def to_parquet(self, path: str | Path) -> None:
         """Write it to a file: policy, episode, return and length, a row to each episode.
 
