@@ -410,3 +410,16 @@ def test_defaults_need_no_scikit_learn():
     assert len(says) == 2
     for name, text in zip(("BehaviorCloning", "WeightedClassification"), says, strict=True):
         assert text.startswith(f"{name} needs scikit-learn for its default classifier")
+
+
+def test_clones_print_on_a_line():
+    log = cf.LoggedData.from_frame(
+        {"state": [0, 1, 1], "x": [0.5, 1.5, -2.0], "action": [0, 1, 0], "reward": [1, 2, 3]},
+        propensity=None,
+        state="state",
+    )
+    assert "<table of 2 states>" in repr(cf.learners.BehaviorCloning(features="one_hot").fit(log))
+    rows = {"x": [0.5, 1.5, -2.0], "action": [0, 1, 0], "reward": [1, 2, 3]}
+    log = cf.LoggedData.from_frame(rows, propensity=None, state="x")
+    clone = cf.learners.BehaviorCloning(features="linear").fit(log)
+    assert "<LogisticRegression, features linear>" in repr(clone)

@@ -50,7 +50,7 @@ def classifier_copy(classifier: Any, who: str, seed: int) -> Any:
     return LogisticRegression(max_iter=MOST_ITERATIONS)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class ClassFunction:
     """Probabilities of all actions by a fitted classifier, 0 of those that it was not shown."""
 
@@ -60,6 +60,10 @@ class ClassFunction:
     #: Column of each class.
     classes: NDArray[np.intp]
     width: int
+
+    def __repr__(self) -> str:
+        model = "one action" if self.model is None else type(self.model).__name__
+        return f"<{model}, features {self.numbers.name}>"
 
     def __call__(self, states: Any) -> Floats:
         """Return a number for every action, of shape (n, n_actions)."""

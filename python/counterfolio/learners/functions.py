@@ -36,12 +36,15 @@ def filled(q: Floats, known: NDArray[np.bool_]) -> Floats:
     return np.where(known, q, least)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class TableFunction:
     """Rows of a table by state; the last row is for states that the log did not have."""
 
     table: StateTable
     rows: Floats
+
+    def __repr__(self) -> str:
+        return f"<table of {len(self.rows) - 1} states>"
 
     def __call__(self, states: Any) -> Floats:
         """Return a number for every action, of shape (n, n_actions)."""
