@@ -177,7 +177,7 @@ def _batches(
             def visit(number: int, step: Step, to: list[tuple[int, Step]] = steps) -> None:
                 to.append((number, step))
 
-            play(player, policies, of, own, max_episode_steps, visit)
+            play(player, policies, of, own, max_episode_steps, visit, first=first)
             yield table.rows(steps, first, of)
             if report is not None:
                 report((first + len(own)) / len(seeds))
