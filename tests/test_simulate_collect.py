@@ -410,7 +410,7 @@ def test_names_of_states():
     assert one.column("seen").dtype == pl.Array(pl.Float32, 4)
     value = cf.evaluate(one, {"same": CARTPOLE}, ["pdis"]).estimates["value"]
     assert value[0] == pytest.approx(value[1])
-    for wrong in (["x"] * 4, ["a", "b"], ["step", "v", "angle", "spin"]):
+    for wrong in (["x"] * 4, ["a", "b"], ["step", "v", "angle", "spin"], 4):
         with pytest.raises(cf.InvalidArgumentError, match="state_names"):
             cf.collect("CartPole-v1", CARTPOLE, 2, seed=0, state_names=wrong)
 
@@ -440,6 +440,31 @@ def test_a_policy_that_draws_in_its_own_way_has_the_same_log_too():
     assert logs[0].equals(logs[1])
     assert logs[0].equals(logs[2])
     assert stats.kstest(logs[0]["action"], "expon").pvalue > 1e-3
+
+
+@pytest.mark.parametrize(
+    "draw",
+    [
+        lambda n, rng: stats.expon.rvs(size=(n, 1), random_state=rng),
+        lambda n, rng: -np.log1p(-rng.random((n, 1), dtype=np.float32)),
+        lambda n, rng: -np.log(rng.integers(1, 2**40, size=(n, 1), endpoint=True) / 2**40),
+    ],
+)
+def test_a_policy_may_use_all_that_generators_of_numpy_take(monkeypatch, draw):
+    monkeypatch.setattr(Exponential, "sample", lambda self, states, rng: draw(len(states), rng))
+    env = Basic(action_type="continuous", action_dim=1)
+    logs = [frame(cf.collect(env, Exponential(), 30, seed=1, num_envs=n)) for n in (7, 30)]
+    assert logs[0].equals(logs[1])
+    assert stats.kstest(logs[0]["action"], "expon").pvalue > 1e-3
+
+
+def test_what_is_wrong_in_drawing_is_raised_as_it_is(monkeypatch):
+    def draw(self, states, rng):
+        raise ValueError("out of luck")
+
+    monkeypatch.setattr(Exponential, "sample", draw)
+    with pytest.raises(ValueError, match=r"^out of luck$"):
+        cf.collect(Basic(action_type="continuous", action_dim=1), Exponential(), 3, seed=1)
 
 
 def test_actions_beyond_the_bounds_are_executed_at_them_and_logged_as_drawn():

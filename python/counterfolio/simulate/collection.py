@@ -306,7 +306,7 @@ def _state_names(player: Player, given: Sequence[str] | None) -> list[str]:
         if isinstance(player, SideBySide):
             return list(player.environment.state_names)
         return ["state"] if one else [f"state_{i}" for i in range(width)]
-    names = [given] if isinstance(given, str) else list(given)
+    names = [given] if isinstance(given, str) or not np.iterable(given) else list(given)
     if len(names) not in (width, 1) or not all(isinstance(n, str) and n for n in names):
         text = f"state_names must be {width} names, or one for an array, not {given!r}"
         raise InvalidArgumentError(text)

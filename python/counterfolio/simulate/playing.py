@@ -251,7 +251,13 @@ class Actor:
             raise InvalidPolicyError(text)
         found = check_probs(self._who, found)
         labels = self.policy.actions
-        labels = range(found.shape[1]) if labels is None else labels
+        labels = range(found.shape[1]) if labels is None else list(labels)
+        if len(labels) != found.shape[1] or len(set(labels)) < len(labels):
+            text = (
+                f"{self._who}: action_probs(states) returned {found.shape[1]} columns for the "
+                f"actions {labels!r}; there has to be one to each, and no action twice"
+            )
+            raise InvalidPolicyError(text)
         wanted = range(self._first, self._first + self._width)
         if list(labels) == list(wanted):
             return found
@@ -274,8 +280,9 @@ class Actor:
         with named(self._who):
             try:
                 found = self.policy.sample(states, EpisodeRandom(seeds, step, "policy"))
-            except NotByRow:
-                # It draws in a way that has no rows: each episode is asked by itself.
+            except (NotByRow, TypeError, ValueError):
+                # It draws in a way that has no rows, or hands on what has to be numpy's own: each
+                # episode is asked by itself. What was wrong for another reason is wrong again.
                 drawn: dict[int, Any] = {}
                 for i, seed in enumerate(seeds.tolist()):
                     if seed not in drawn:
