@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import textwrap
 
 import counterfolio as cf
 import gymnasium as gym
@@ -289,3 +290,24 @@ class Labelled:
 def test_labels_that_are_not_one_to_a_column_are_refused(actions):
     with pytest.raises(cf.InvalidPolicyError, match="3 columns for the actions"):
         cf.collect(Basic(n_actions=3), Labelled(actions), 5, 0)
+
+
+def test_without_gymnasium_there_is_one_clear_line():
+    code = """
+        import sys
+        sys.modules["gymnasium"] = None
+        from counterfolio import *
+        import counterfolio as cf, inspect
+        assert "evaluate" in globals() and "collect" not in globals()
+        inspect.getmembers(cf)
+        for name in ("simulate", "collect", "on_policy_value", "experiments", "experiment"):
+            try:
+                getattr(cf, name)
+            except cf.MissingExtraError as error:
+                print(error)
+    """
+    run = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, check=True
+    )
+    said = 'counterfolio.simulate needs gymnasium; pip install "counterfolio[gym]"'
+    assert run.stdout.splitlines() == [said] * 5
