@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import textwrap
 
 import counterfolio as cf
 import gymnasium as gym
@@ -198,3 +199,115 @@ def test_episodes_without_an_end_are_cut_off_on_demand():
     log = cf.collect(env, pi.Uniform(2), 5, 1, max_episode_steps=4)
     assert (log.n_rows, log.n_episodes) == (20, 5)
     assert gym.make("counterfolio/Basic-v0").unwrapped.environment.horizon == 10
+
+
+class Odd(gym.Env):
+    """Three steps, of which something may be odd."""
+
+    observation_space = gym.spaces.Box(0, 1, (2,), np.float64)
+
+    def __init__(self, seen=(0.0, 1.0), reward=1.0, ended=False, width=2, n_actions=3):
+        self.answer = (seen, reward, ended)
+        self.observation_space = gym.spaces.Box(0, 1, (width,), np.float64)
+        self.action_space = gym.spaces.Discrete(n_actions)
+        self.closed = False
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.steps = 0
+        return np.zeros(self.observation_space.shape), {}
+
+    def step(self, action):
+        self.steps += 1
+        seen, reward, ended = self.answer
+        return seen, reward, ended, self.steps == 3, {}
+
+    def close(self):
+        self.closed = True
+
+
+@pytest.mark.parametrize(
+    ("odd", "message"),
+    [
+        ({"seen": np.zeros(3)}, r"not of its observation_space .*: array\(\[0., 0., 0.\]\)"),
+        ({"seen": None}, "not of its observation_space .*: None"),
+        ({"seen": ["a", "b"]}, "not of its observation_space"),
+        ({"reward": np.array([1.0])}, r"returned array\(\[1.\]\) as reward, where one value"),
+        ({"reward": "high"}, "returned 'high' as reward"),
+        ({"ended": np.array([False])}, "as terminated, where one value"),
+    ],
+)
+@pytest.mark.parametrize("n_episodes", [2, 40])
+def test_what_an_odd_environment_returns_is_said(odd, message, n_episodes):
+    for call in (cf.collect, cf.on_policy_value):
+        with pytest.raises(cf.InvalidArgumentError, match=message):
+            call(lambda: Odd(**odd), pi.Uniform(3), n_episodes, 0)
+
+
+@pytest.mark.parametrize("reward", [1, np.float32(1), np.bool_(1), np.array(1.0)])
+def test_rewards_of_any_kind_are_numbers(reward):
+    log = cf.collect(lambda: Odd(reward=reward, ended=np.bool_(0)), pi.Uniform(3), 5, 0)
+    assert log.column("reward").to_list() == [1.0] * 15
+
+
+def test_a_function_has_to_make_another_of_the_same_kind_each_time():
+    one = Odd()
+    for same in (lambda: one, lambda: gym.wrappers.TimeLimit(one, 2)):
+        with pytest.raises(cf.InvalidArgumentError, match="returned the same one twice"):
+            cf.collect(same, pi.Uniform(3), 5, 0)
+    for widths, what in (({"width": 3}, "observation_space"), ({"n_actions": 4}, "action_space")):
+        made = [Odd(**widths), Odd()]
+        with pytest.raises(cf.InvalidArgumentError, match=f"the {what} .*; all have to be alike"):
+            cf.collect(made.pop, pi.Uniform(3), 2, 0)
+
+
+def test_the_environment_of_the_caller_is_left_open():
+    mine, made = Odd(), []
+    cf.collect(mine, pi.Uniform(3), 3, 0)
+    cf.on_policy_value(mine, pi.Uniform(3), 3, 0)
+    assert not mine.closed
+    cf.collect(lambda: made.append(Odd()) or made[-1], pi.Uniform(3), 3, 0)
+    assert [copy.closed for copy in made] == [True] * 3
+
+
+class Labelled:
+    """One probability to each of three columns, whatever they are called."""
+
+    def __init__(self, actions):
+        self.actions = actions
+
+    def action_probs(self, states):
+        return np.full((len(states), 3), 1 / 3)
+
+    def prob(self, states, actions):
+        return np.full(len(states), 1 / 3)
+
+    def sample(self, states, rng):
+        return rng.integers(3, size=len(states))
+
+
+@pytest.mark.parametrize("actions", [[0, 1], [0, 0, 1], [0, 1, 2, 2]])
+def test_labels_that_are_not_one_to_a_column_are_refused(actions):
+    with pytest.raises(cf.InvalidPolicyError, match="3 columns for the actions"):
+        cf.collect(Basic(n_actions=3), Labelled(actions), 5, 0)
+
+
+def test_without_gymnasium_there_is_one_clear_line():
+    code = """
+        import sys
+        sys.modules["gymnasium"] = None
+        from counterfolio import *
+        import counterfolio as cf, inspect
+        assert "evaluate" in globals() and "collect" not in globals()
+        inspect.getmembers(cf)
+        for name in ("simulate", "collect", "on_policy_value", "experiments", "experiment"):
+            try:
+                getattr(cf, name)
+            except cf.MissingExtraError as error:
+                print(error)
+    """
+    run = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, check=True
+    )
+    said = 'counterfolio.simulate needs gymnasium; pip install "counterfolio[gym]"'
+    assert run.stdout.splitlines() == [said] * 5

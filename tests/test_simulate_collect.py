@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import textwrap
+from itertools import pairwise
 
 import counterfolio as cf
 import gymnasium as gym
@@ -14,6 +15,7 @@ import pytest
 from counterfolio import policies as pi
 from counterfolio import simulate
 from counterfolio.simulate import Basic, RealTimeBidding, Recommender, Tabular, episode_seeds
+from counterfolio.simulate.playing import STATES_ASKED, _slots
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
@@ -88,6 +90,37 @@ def test_the_log_of_a_wide_network_does_not_depend_on_it_either(hidden, action_t
         policy = pi.Gaussian(lambda s: scores(s)[:, :3], 0.5)
     logs = [frame(cf.collect(env, policy, 700, seed=4, num_envs=n)) for n in (1, 70, 300, 700)]
     assert all(log.equals(logs[0]) for log in logs[1:])
+
+
+def test_rows_of_products_that_are_shared_by_threads_do_not_matter():
+    """With two threads of BLAS some rows of such a product are rounded in another way."""
+    rng = np.random.default_rng(0)
+    sizes = (5, 333, 333, 10)
+    matrices = [rng.normal(size=pair) / pair[0] ** 0.5 for pair in pairwise(sizes)]
+
+    def scores(states):
+        for matrix in matrices:
+            states = np.tanh(states @ matrix)
+        return states
+
+    policies = {"network": pi.Softmax(scores), "coin": pi.Uniform(10)}
+    env = Recommender(n_items=10, horizon=2, obs_std=0.3)
+    logs = [
+        frame(cf.collect(env, policies, 300, seed=4, num_envs=n, action_probs=True))
+        for n in (10, 70, 300)
+    ]
+    assert all(log.equals(logs[0]) for log in logs[1:])
+
+
+@pytest.mark.parametrize(("start", "n"), [(0, 256), (250, 700), (3, 1), (1000, 1024)])
+def test_states_stand_in_rows_of_their_own(start, n):
+    rng = np.random.default_rng(n)
+    numbers = start + np.flatnonzero(rng.random(n) < 0.6) if n > 1 else np.array([start])
+    slots = _slots(numbers)
+    assert (slots % STATES_ASKED == numbers % STATES_ASKED).all()
+    assert len(set(slots.tolist())) == len(numbers)
+    # In no more blocks than the fullest row takes.
+    assert slots.max() // STATES_ASKED + 1 == np.bincount(numbers % STATES_ASKED).max()
 
 
 @pytest.mark.parametrize("name", ENVIRONMENTS)
@@ -377,7 +410,7 @@ def test_names_of_states():
     assert one.column("seen").dtype == pl.Array(pl.Float32, 4)
     value = cf.evaluate(one, {"same": CARTPOLE}, ["pdis"]).estimates["value"]
     assert value[0] == pytest.approx(value[1])
-    for wrong in (["x"] * 4, ["a", "b"], ["step", "v", "angle", "spin"]):
+    for wrong in (["x"] * 4, ["a", "b"], ["step", "v", "angle", "spin"], 4):
         with pytest.raises(cf.InvalidArgumentError, match="state_names"):
             cf.collect("CartPole-v1", CARTPOLE, 2, seed=0, state_names=wrong)
 
@@ -407,6 +440,31 @@ def test_a_policy_that_draws_in_its_own_way_has_the_same_log_too():
     assert logs[0].equals(logs[1])
     assert logs[0].equals(logs[2])
     assert stats.kstest(logs[0]["action"], "expon").pvalue > 1e-3
+
+
+@pytest.mark.parametrize(
+    "draw",
+    [
+        lambda n, rng: stats.expon.rvs(size=(n, 1), random_state=rng),
+        lambda n, rng: -np.log1p(-rng.random((n, 1), dtype=np.float32)),
+        lambda n, rng: -np.log(rng.integers(1, 2**40, size=(n, 1), endpoint=True) / 2**40),
+    ],
+)
+def test_a_policy_may_use_all_that_generators_of_numpy_take(monkeypatch, draw):
+    monkeypatch.setattr(Exponential, "sample", lambda self, states, rng: draw(len(states), rng))
+    env = Basic(action_type="continuous", action_dim=1)
+    logs = [frame(cf.collect(env, Exponential(), 30, seed=1, num_envs=n)) for n in (7, 30)]
+    assert logs[0].equals(logs[1])
+    assert stats.kstest(logs[0]["action"], "expon").pvalue > 1e-3
+
+
+def test_what_is_wrong_in_drawing_is_raised_as_it_is(monkeypatch):
+    def draw(self, states, rng):
+        raise ValueError("out of luck")
+
+    monkeypatch.setattr(Exponential, "sample", draw)
+    with pytest.raises(ValueError, match=r"^out of luck$"):
+        cf.collect(Basic(action_type="continuous", action_dim=1), Exponential(), 3, seed=1)
 
 
 def test_actions_beyond_the_bounds_are_executed_at_them_and_logged_as_drawn():

@@ -4,7 +4,7 @@ From logged data alone: estimate what each candidate would have earned (off-poli
 the candidates, and weigh the return of the shortlist against its risk (SharpeRatio@k).
 """
 
-import importlib
+import importlib.util
 from typing import TYPE_CHECKING, Any
 
 from counterfolio import adapters, learners, models, policies
@@ -95,6 +95,11 @@ _LATER = {
     "experiment": "experiments",
     "on_policy_value": "simulate",
 }
+
+if importlib.util.find_spec("gymnasium") is None:
+    # `help`, and who imports all there is, come upon no error.
+    for _name in {*_LATER, *_LATER.values()}:
+        __all__.remove(_name)
 
 
 def __getattr__(name: str) -> Any:

@@ -177,7 +177,7 @@ def _batches(
             def visit(number: int, step: Step, to: list[tuple[int, Step]] = steps) -> None:
                 to.append((number, step))
 
-            play(player, policies, of, own, max_episode_steps, visit)
+            play(player, policies, of, own, max_episode_steps, visit, first=first)
             yield table.rows(steps, first, of)
             if report is not None:
                 report((first + len(own)) / len(seeds))
@@ -306,7 +306,7 @@ def _state_names(player: Player, given: Sequence[str] | None) -> list[str]:
         if isinstance(player, SideBySide):
             return list(player.environment.state_names)
         return ["state"] if one else [f"state_{i}" for i in range(width)]
-    names = [given] if isinstance(given, str) else list(given)
+    names = [given] if isinstance(given, str) or not np.iterable(given) else list(given)
     if len(names) not in (width, 1) or not all(isinstance(n, str) and n for n in names):
         text = f"state_names must be {width} names, or one for an array, not {given!r}"
         raise InvalidArgumentError(text)

@@ -75,11 +75,23 @@ class SideBySide:
 
 
 class Copies:
-    """Copies of a gymnasium environment, one to each episode that is played."""
+    """Copies of a gymnasium environment, one to each episode that is played.
 
-    def __init__(self, make: Callable[[], gym.Env[Any, Any]], num_envs: int) -> None:
+    Parameters
+    ----------
+    make
+        Makes one, every time another; None where there is but the one.
+    first
+        The first one.
+    num_envs
+        How many there may be.
+    """
+
+    def __init__(
+        self, make: Callable[[], Any] | None, first: gym.Env[Any, Any], num_envs: int
+    ) -> None:
         self._make, self.num_envs = make, num_envs
-        self._copies = [make()]
+        self._copies = [first]
         self._single = self._copies[0].observation_space
         self.observation_space = flat(self._single)
         self.action_space = self._copies[0].action_space
@@ -87,9 +99,43 @@ class Copies:
     def begin(self, seeds: NDArray[np.uint64]) -> NDArray[Any]:
         """Reset a copy with each seed."""
         while len(self._copies) < len(seeds):
-            self._copies.append(self._make())
+            self._copies.append(self._another())
         seen = [c.reset(seed=int(s))[0] for c, s in zip(self._copies, seeds, strict=False)]
-        return flatten(self._single, seen)
+        return self._rows(seen)
+
+    def _another(self) -> Any:
+        assert self._make is not None
+        made, first = self._make(), self._copies[0]
+        if made.unwrapped is first.unwrapped:
+            text = (
+                "the function that makes the environment returned the same one twice; it has to "
+                "make another each time (lambda: gymnasium.make(...)), or pass the environment"
+            )
+            raise InvalidArgumentError(text)
+        for what in ("observation_space", "action_space"):
+            one, other = getattr(first, what), getattr(made, what)
+            if not _alike(one, other):
+                text = (
+                    f"the function that makes the environment made one with the {what} {one}, then "
+                    f"one with {other}; all have to be alike"
+                )
+                raise InvalidArgumentError(text)
+        return made
+
+    def _rows(self, seen: list[Any]) -> NDArray[Any]:
+        shape = (len(seen), *(self.observation_space.shape or ()))
+        try:
+            found = flatten(self._single, seen)
+        except (TypeError, ValueError, KeyError, IndexError):
+            found = np.empty(0)
+        if found.shape != shape or found.dtype.kind not in "fiub":
+            wrong = next((x for x in seen if np.shape(x) != self._single.shape), seen[0])
+            text = (
+                "the environment returned an observation that is not of its observation_space "
+                f"{self._single}: {wrong!r}"
+            )
+            raise InvalidArgumentError(text)
+        return found
 
     def step(self, rows: NDArray[np.intp], actions: NDArray[Any]) -> Stepped:
         """Step the copies that are played."""
@@ -103,16 +149,42 @@ class Copies:
             terminated.append(ended)
             truncated.append(cut)
         return (
-            flatten(self._single, seen),
-            np.array(rewards, dtype=np.float64),
-            np.array(terminated, dtype=np.bool_),
-            np.array(truncated, dtype=np.bool_),
+            self._rows(seen),
+            _one_each("reward", rewards, np.float64),
+            _one_each("terminated", terminated, np.bool_),
+            _one_each("truncated", truncated, np.bool_),
         )
 
     def close(self) -> None:
-        """Close the copies."""
-        for copy in self._copies:
+        """Close the copies, but leave the only one to the caller, whose it is."""
+        for copy in self._copies if self._make is not None else ():
             copy.close()
+
+
+def _alike(one: spaces.Space[Any], other: spaces.Space[Any]) -> bool:
+    """Whether rows of both have as many numbers; bounds of observations may differ."""
+    if isinstance(one, spaces.Discrete):
+        return one == other
+    return type(one) is type(other) and flat(one).shape == flat(other).shape
+
+
+def _one_each(what: str, given: list[Any], kind: Any) -> NDArray[Any]:
+    """Take what each of several environments returned.
+
+    Raises
+    ------
+    InvalidArgumentError
+        If one is no number.
+    """
+    try:
+        found = np.array(given, dtype=kind)
+    except (TypeError, ValueError):
+        found = np.empty(0)
+    if found.shape != (len(given),):
+        wrong = next((x for x in given if np.ndim(x) or isinstance(x, str)), given[0])
+        text = f"the environment returned {wrong!r} as {what}, where one value is wanted"
+        raise InvalidArgumentError(text)
+    return found
 
 
 class Vector:
@@ -202,7 +274,7 @@ def player_of(env: Any, num_envs: int | None) -> Player:
                 "makes one (lambda: gymnasium.make(...)), to play several"
             )
             raise InvalidArgumentError(text)
-        return Copies(lambda: env, 1)
+        return Copies(None, env, 1)
     if callable(env):
         made = env()
         if isinstance(made, Environment):
@@ -210,8 +282,7 @@ def player_of(env: Any, num_envs: int | None) -> Player:
         if isinstance(made, gym.Env):
             if form := _bare_form(made):
                 return SideBySide(form.environment, num_envs)
-            first = [made]
-            return Copies(lambda: first.pop() if first else env(), num_envs or COPIES)
+            return Copies(env, made, num_envs or COPIES)
         env = made
     text = (
         "env must be an environment of counterfolio.simulate, the name of one that gymnasium "

@@ -24,8 +24,9 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
     Seeds = NDArray[np.uint64]
 
-#: Policies are asked about so many states at a time, no fewer and no more. The last bits of a
-#: product of matrices depend on its number of rows: other code runs with other numbers.
+#: Policies are asked about so many states at a time, no fewer and no more, and an episode's state
+#: always stands in the same row of them. The last bits of a product of matrices depend on its
+#: number of rows, and in large ones on the row: other code runs at the end of a block.
 STATES_ASKED = 256
 
 
@@ -63,6 +64,7 @@ def play(
     max_episode_steps: int | None,
     visit: Callable[[int, Step], None],
     *,
+    first: int,
     weigh: bool = True,
 ) -> None:
     """Play one batch of episodes to their ends.
@@ -79,6 +81,8 @@ def play(
         Steps after which an episode is cut off, beside the environment's own limit.
     visit
         Called with the number of the step, from 0, and what it brought.
+    first
+        Number of the batch's first episode among all.
     weigh
         Whether policies are asked for propensities; those of a step are empty otherwise.
     """
@@ -87,8 +91,9 @@ def play(
     seen = player.begin(seeds)
     number = 0
     while len(rows):
+        slots = _slots(first + rows)
         actions, propensities, probs = _act(
-            actors, of[rows], seen, seeds[rows], number, weigh=weigh
+            actors, of[rows], seen, seeds[rows], slots, number, weigh=weigh
         )
         after, rewards, terminated, truncated = player.step(
             rows, executed(player.action_space, actions)
@@ -130,30 +135,32 @@ def _act(
     of: NDArray[np.intp],
     seen: NDArray[Any],
     seeds: Seeds,
+    slots: NDArray[np.intp],
     step: int,
     *,
     weigh: bool,
 ) -> tuple[NDArray[Any], Floats, Floats | None]:
     """Draw every episode's action from its own policy; ask all policies about it."""
     n = len(seen)
-    # Asked about the last state several times over, whose answers are dropped.
-    padded = np.minimum(np.arange(-(-n // STATES_ASKED) * STATES_ASKED), n - 1)
+    # Where there is no episode, the first one's state is asked about, and the answer dropped.
+    padded = np.zeros((slots.max() // STATES_ASKED + 1) * STATES_ASKED, dtype=np.intp)
+    padded[slots] = np.arange(n)
     states, streams = states_of(seen)[padded], seeds[padded]
     answers = [actor.answer(states, streams, step) for actor in actors]
     if len(actors) == 1:
-        actions = answers[0].actions[:n]
+        actions = answers[0].actions[slots]
     else:
-        actions = np.stack([answer.actions[:n] for answer in answers])[of, np.arange(n)]
+        actions = np.stack([answer.actions[slots] for answer in answers])[of, np.arange(n)]
     if not weigh:
         return actions, np.empty((0, n)), None
     propensities = np.stack(
         [
-            actor.propensities(answer, states, actions[padded])[:n]
+            actor.propensities(answer, states, actions[padded])[slots]
             for actor, answer in zip(actors, answers, strict=True)
         ]
     )
     dense = [answer.probs for answer in answers if answer.probs is not None]
-    probs = np.stack(dense)[of, np.arange(n)] if dense else None
+    probs = np.stack(dense)[:, slots][of, np.arange(n)] if dense else None
     own = propensities[of, np.arange(n)]
     bad = ~((own > 0) & np.isfinite(own))
     if bad.any():
@@ -164,6 +171,16 @@ def _act(
         )
         raise InvalidPolicyError(text)
     return actions, propensities, probs
+
+
+def _slots(numbers: NDArray[np.intp]) -> NDArray[np.intp]:
+    """Say where states stand in as few blocks as there may be, each in its episode's own row."""
+    own = numbers % STATES_ASKED
+    order = np.argsort(own, kind="stable")
+    counts = np.bincount(own, minlength=STATES_ASKED)
+    blocks = np.empty(len(own), dtype=np.intp)
+    blocks[order] = np.arange(len(own)) - np.repeat(counts.cumsum() - counts, counts)
+    return blocks * STATES_ASKED + own
 
 
 @dataclass(frozen=True, eq=False)
@@ -234,7 +251,13 @@ class Actor:
             raise InvalidPolicyError(text)
         found = check_probs(self._who, found)
         labels = self.policy.actions
-        labels = range(found.shape[1]) if labels is None else labels
+        labels = range(found.shape[1]) if labels is None else list(labels)
+        if len(labels) != found.shape[1] or len(set(labels)) < len(labels):
+            text = (
+                f"{self._who}: action_probs(states) returned {found.shape[1]} columns for the "
+                f"actions {labels!r}; there has to be one to each, and no action twice"
+            )
+            raise InvalidPolicyError(text)
         wanted = range(self._first, self._first + self._width)
         if list(labels) == list(wanted):
             return found
@@ -257,8 +280,9 @@ class Actor:
         with named(self._who):
             try:
                 found = self.policy.sample(states, EpisodeRandom(seeds, step, "policy"))
-            except NotByRow:
-                # It draws in a way that has no rows: each episode is asked by itself.
+            except (NotByRow, TypeError, ValueError):
+                # It draws in a way that has no rows, or hands on what has to be numpy's own: each
+                # episode is asked by itself. What was wrong for another reason is wrong again.
                 drawn: dict[int, Any] = {}
                 for i, seed in enumerate(seeds.tolist()):
                     if seed not in drawn:

@@ -105,7 +105,14 @@ def on_policy_value(
 
                     of = np.zeros(len(earned), dtype=np.intp)
                     play(
-                        player, {name: policy}, of, own[part], max_episode_steps, visit, weigh=False
+                        player,
+                        {name: policy},
+                        of,
+                        own[part],
+                        max_episode_steps,
+                        visit,
+                        first=first,
+                        weigh=False,
                     )
                     if report is not None:
                         report((p + part.stop / n_episodes) / len(named))
