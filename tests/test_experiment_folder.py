@@ -85,12 +85,19 @@ def test_arguments_reach_the_parts(monkeypatch):
     assert gammas == [0.7] * 3
     wanted = {"gamma": 0.7, "cross_fit": 3, "q_model": model, "ratio_model": ratio}
     assert prepared == [wanted] * 3
-    assert found.k == 4
+    assert found.k == found.assessed.k == 4
     assert found.settings["q_model"] == repr(model)
     assert {e.settings["num_threads"] for e in found.evaluations.values()} == {1}
     gammas.clear()
     cf.experiment(ENV, **SMALL, estimators="snpdis")
     assert gammas == [0.95] * 3
+
+
+def test_true_values_are_discounted_as_estimates_are():
+    behavior, named = tables(2)
+    found = cf.experiment(ENV, behavior, named, **SMALL, gamma=0.6, estimators=["snpdis"])
+    assert found.truth.settings["gamma"] == found.settings["gamma"] == 0.6
+    assert {e.settings["gamma"] for e in found.evaluations.values()} == {0.6}
 
 
 def test_what_is_below_the_behavior_policy_is_unsafe():
@@ -171,8 +178,48 @@ def test_other_folders_are_refused(tmp_path):
     (tmp_path / "broken" / "experiment.json").write_text("{", encoding="utf-8")
     with pytest.raises(cf.InvalidArgumentError, match="does not say what experiment"):
         cf.experiment(ENV, behavior, named, **options, path=tmp_path / "broken")
-    with pytest.raises(cf.InvalidArgumentError, match="does not exist; make it first"):
-        cf.experiment(ENV, behavior, named, **options, path=tmp_path / "no" / "kept")
+
+
+def test_what_is_wrong_is_said_before_anything_is_played(tmp_path):
+    """Learning and roll-outs may take hours."""
+
+    def never():
+        raise AssertionError
+
+    for arguments, message in (
+        ({"path": tmp_path / "no" / "kept"}, "does not exist; make it first"),
+        ({"estimators": ["snpdiss"]}, "did you mean"),
+        ({"gamma": 1.5}, r"gamma must be in \(0, 1\], not 1.5"),
+        ({"gamma": "1"}, r"gamma must be in \(0, 1\], not '1'"),
+        ({"num_threads": 0}, "num_threads must be"),
+        ({"seed": 1.5}, "seed must be a whole number of 0 or more"),
+    ):
+        with pytest.raises(cf.InvalidArgumentError, match=message):
+            cf.experiment(never, **{**SMALL, **arguments})
+
+
+def test_columns_of_candidates_do_not_replace_others():
+    behavior, named = tables(2)
+    found = cf.experiment(ENV, behavior, named, **SMALL, estimators=["snpdis"])
+    log = found.log("log_0")
+    logged = found.logs["log_0"]()
+    assert log.propensity_source == logged.propensity_source
+    assert log.column("reward").equals(logged.column("reward"))
+    for name, policy in named.items():
+        wanted = policy.probs[log.column("state").to_numpy(), log.column("action").to_numpy()]
+        np.testing.assert_array_equal(log.column(f"p_{name}").to_numpy(), wanted)
+
+    class Odd(simulate.Basic):
+        @property
+        def state_names(self):
+            return ["p_x", "y"]
+
+    env = Odd(horizon=2, n_actions=3, state_dim=2)
+    found = cf.experiment(
+        env, pi.Uniform(3), {"x": pi.Uniform(3), "z": pi.Uniform(3)}, **SMALL, estimators=["snpdis"]
+    )
+    with pytest.raises(cf.InvalidArgumentError, match='has a column "p_x" already; call that'):
+        found.log("log_0")
 
 
 def run(folder):

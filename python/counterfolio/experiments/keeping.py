@@ -6,7 +6,6 @@ import json
 import math
 from typing import TYPE_CHECKING, Any
 
-from counterfolio.evaluations_files import open_folder
 from counterfolio.exceptions import InvalidArgumentError
 from counterfolio.files import write_text
 
@@ -20,15 +19,15 @@ FILE = "experiment.json"
 ROUNDING = 1e-9
 
 
-def keep_asked(path: str | Path, asked: Mapping[str, Any], values: Mapping[str, float]) -> None:
+def keep_asked(folder: Path, asked: Mapping[str, Any], values: Mapping[str, float]) -> None:
     """Write what an experiment asks into its folder, or check that the folder is of the same.
 
     Evaluations alone do not tell: the same names of logs and policies come with any seed.
 
     Parameters
     ----------
-    path
-        Of the folder; it is made where it is not there.
+    folder
+        Which is there.
     asked
         Settings of which evaluations and true values are functions.
     values
@@ -40,7 +39,6 @@ def keep_asked(path: str | Path, asked: Mapping[str, Any], values: Mapping[str, 
     InvalidArgumentError
         If the folder holds another experiment, or evaluations of none.
     """
-    folder = open_folder(path)
     file = folder / FILE
     if not file.exists():
         if any(folder.glob("*.parquet")):

@@ -84,14 +84,18 @@ class Experiment:
         Raises
         ------
         InvalidArgumentError
-            If there is no such log.
+            If there is no such log, or a column of it has the name of a candidate's.
         """
         if name not in self.logs:
             text = f'there is no log "{name}"; {suggest(name, self.logs)}'
             raise InvalidArgumentError(text)
         log = self.logs[name]()
         columns = {f"p_{p}": prob_of(p, policy, log) for p, policy in self.candidates.items()}
-        frame = log._table.frame(log.n_rows).with_columns(pl.DataFrame(columns))
+        frame = log._table.frame(log.n_rows)
+        if taken := [column for column in columns if column in frame.columns]:
+            text = f'the log has a column "{taken[0]}" already; call that candidate otherwise'
+            raise InvalidArgumentError(text)
+        frame = frame.with_columns(pl.DataFrame(columns))
         return rebuild(frame, log.roles, log.propensity_source, None)
 
     @property

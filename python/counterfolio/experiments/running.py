@@ -14,6 +14,7 @@ import numpy as np
 from counterfolio import estimators as registry
 from counterfolio.arguments import check_k, is_number
 from counterfolio.assessing import assess
+from counterfolio.evaluations_files import open_folder
 from counterfolio.exceptions import InvalidArgumentError
 from counterfolio.experiments.candidates import learned_behavior, learned_candidates
 from counterfolio.experiments.keeping import described, keep_asked
@@ -25,6 +26,7 @@ from counterfolio.preparation import prepare
 from counterfolio.simulate import collect, on_policy_value
 from counterfolio.simulate.environment import check_count
 from counterfolio.simulate.streams import check_seed
+from counterfolio.threads import check_threads
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -129,6 +131,8 @@ def experiment(
         raise InvalidArgumentError(text)
     if estimators is not None:
         registry.resolve(estimators)
+    check_threads(num_threads)
+    folder = None if path is None else open_folder(path)
     q_model = LinearQ(ridge=RIDGE) if q_model is None else q_model
     ratio_model = LinearRatio(ridge=RIDGE) if ratio_model is None else ratio_model
     learning, training, truth_seed, *logged = (
@@ -164,9 +168,9 @@ def experiment(
             "ratio_model": described(ratio_model),
             "seed": seed,
         }
-        if path is not None:
+        if folder is not None:
             fixed = {key: x for key, x in settings.items() if key not in ("n_logs", "k")}
-            keep_asked(path, fixed, {name: truth.value(name) for name in truth})
+            keep_asked(folder, fixed, {name: truth.value(name) for name in truth})
         # Names stay the same as logs are added.
         logs = {f"log_{i}": _source(env, behavior, n_episodes, own) for i, own in enumerate(logged)}
         evaluations = evaluate_many(
@@ -184,7 +188,7 @@ def experiment(
             gamma=gamma,
             seed=seed,
             num_threads=num_threads,
-            path=path,
+            path=folder,
             keep="estimates",
         )
     settings |= {"learned": learned, "seconds": time.perf_counter() - began}
