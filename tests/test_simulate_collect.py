@@ -305,6 +305,17 @@ def test_several_loggers_take_turns_and_know_each_other():
     alone = frame(cf.collect(env, named["old"], 300, seed=1))
     mine = rows.filter(pl.col("logger") == "old")
     assert mine["reward"].equals(alone.filter(pl.col("episode") % 3 == 0)["reward"])
+    # Turns go on from one batch to the next.
+    assert frame(cf.collect(env, named, 300, seed=1, num_envs=7, action_probs=True)).equals(rows)
+
+
+def test_loggers_may_never_do_what_others_do():
+    env = Tabular.random(3, 2, horizon=4, world_seed=1)
+    named = {f"only_{a}": pi.Tabular(np.tile(np.eye(2)[a], (3, 1))) for a in range(2)}
+    rows = frame(cf.collect(env, named, 10, seed=0))
+    assert rows["action"].to_list() == ([0] * 4 + [1] * 4) * 5
+    assert (rows["propensity"] == 1).all()
+    assert rows["propensity_only_0"].equals((rows["action"] == 0).cast(float), check_names=False)
 
 
 def test_several_continuous_loggers():
@@ -334,6 +345,11 @@ def test_vector_environments_of_gymnasium():
         vector.close()
     with pytest.raises(cf.InvalidArgumentError, match="has num_envs 4, not 3"):
         cf.collect(vector, CARTPOLE, 11, seed=2, num_envs=3)
+    # Buffers that are filled again with each step are read before.
+    kept = gym.make_vec(
+        "CartPole-v1", num_envs=4, vectorization_mode="sync", vector_kwargs={"copy": False}
+    )
+    assert frame(cf.collect(kept, CARTPOLE, 11, seed=2)).equals(direct)
     frozen = gym.make_vec("FrozenLake-v1", num_envs=3, vectorization_mode="async")
     log = frame(cf.collect(frozen, pi.Uniform(4), 5, seed=2))
     assert log.equals(frame(cf.collect("FrozenLake-v1", pi.Uniform(4), 5, seed=2)))

@@ -191,6 +191,24 @@ def test_the_vector_form_is_the_same_with_autoreset(name):
     assert number > 5
 
 
+def test_where_an_episode_has_ended_the_next_begins():
+    environment = Basic(horizon=3)
+    vector = environment.to_vector(5)
+    vector.reset(seed=20)
+    actions = np.arange(5)
+    for _ in range(3):
+        vector.step(actions)
+    # The generator goes on from the seed of the reset.
+    seeds = gym.utils.seeding.np_random(20)[0].integers(2**32, size=5)
+    episodes = environment.start(seeds)
+    seen = vector.step(actions)[0]
+    assert np.array_equal(seen, episodes.observations)
+    for _ in range(3):
+        seen, rewards, *_ = vector.step(actions)
+        assert np.array_equal(rewards, episodes.step(actions)[0])
+        assert np.array_equal(seen, episodes.observations)
+
+
 # Basic.
 
 

@@ -154,9 +154,11 @@ class Assessments:
             rows.append((one, other, k, len(known), sum(shares), *counts, len(pairs) - len(known)))
         return pl.DataFrame(rows, schema=AGREEMENT, orient="row")
 
+    def _n_policies(self) -> int:
+        return int(self.by_dataset["k"].drop_nulls().max())  # type: ignore[arg-type]
+
     def _check_k(self, k: int | None) -> int:
-        sizes = self.by_dataset["k"].drop_nulls()
-        return self.k if k is None else check_k(k, int(sizes.max()))  # type: ignore[arg-type]
+        return self.k if k is None else check_k(k, self._n_policies())
 
     def _layout(self) -> tuple[list[Column], list[str]]:
         rows = [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -55,7 +56,8 @@ class Experiment:
     assessed : Assessments
         Each metric, on every log and across them.
     settings : dict
-        env, n_logs, n_episodes, n_training, n_roll_outs, gamma, k, cross_fit, seed, seconds.
+        env, n_logs, n_episodes, n_training, n_roll_outs, gamma, k, cross_fit, q_model, ratio_model,
+        seed; learned, whether candidates were made of the training log; seconds.
     """
 
     behavior: Any
@@ -82,21 +84,26 @@ class Experiment:
         Raises
         ------
         InvalidArgumentError
-            If there is no such log.
+            If there is no such log, or a column of it has the name of a candidate's.
         """
         if name not in self.logs:
             text = f'there is no log "{name}"; {suggest(name, self.logs)}'
             raise InvalidArgumentError(text)
         log = self.logs[name]()
         columns = {f"p_{p}": prob_of(p, policy, log) for p, policy in self.candidates.items()}
-        frame = log._table.frame(log.n_rows).with_columns(pl.DataFrame(columns))
+        frame = log._table.frame(log.n_rows)
+        if taken := [column for column in columns if column in frame.columns]:
+            text = f'the log has a column "{taken[0]}" already; call that candidate otherwise'
+            raise InvalidArgumentError(text)
+        frame = frame.with_columns(pl.DataFrame(columns))
         return rebuild(frame, log.roles, log.propensity_source, None)
 
     @property
     def candidates_table(self) -> pl.DataFrame:
         """The candidates by their true value, best first.
 
-        policy, value, standard_error, and for each estimator the mean of its estimates.
+        policy, value, standard_error, and for each estimator the mean of its estimates over the
+        logs: NaN where one is undefined, null for "behavior".
         """
         true = self.truth.table.select("policy", "value", "standard_error")
         means = (
@@ -124,8 +131,8 @@ class Experiment:
         found = {}
         for metric, (_, more) in CHOOSING.items():
             rows = self.metrics.filter((pl.col("metric") == metric) & pl.col("value").is_finite())
-            value = rows["value"].max() if more else rows["value"].min()
-            found[metric] = rows.filter(pl.col("value") == value)["estimator"].to_list()
+            best = pl.col("value").max() if more else pl.col("value").min()
+            found[metric] = rows.filter(pl.col("value") == best)["estimator"].to_list()
         return found
 
     def wins(self) -> pl.DataFrame:
@@ -147,39 +154,43 @@ class Experiment:
 
     def sentences(self) -> list[str]:
         """Answer the question in words."""
-        s, k = self.settings, self.k
-        words = {metric: text.format(k=k) for metric, text in WORDS.items()}
-        best = self.best()
-        found = []
-        for metric, names in best.items():
-            if not names:
-                found.append(f"By {words[metric]} no estimator has a value.")
-                continue
-            rows = self.metrics.filter(
-                (pl.col("metric") == metric) & (pl.col("estimator") == names[0])
-            )
-            row = rows.row(0, named=True)
-            spread = "" if row["std"] is None else f" ± {number(row['std'], 2)}"
-            who = ", ".join(names)
-            found.append(
-                f"By {words[metric]} the best is {who} ({number(row['value'], 3)}{spread})."
-            )
-        pairs = []
-        for row in self.assessed.agreement(k).iter_rows(named=True):
-            if "sharpe_ratio" in (row["metric"], row["other_metric"]):
-                other = row["other_metric"]
-                pairs.append(f"{words[other]} on {row['n_agree']:.3g} of {row['n_logs']}")
-        agreed = (
-            f"{words['sharpe_ratio']} chooses the same estimator as " + ", ".join(pairs) + " logs."
-        )
-        ideal = self._ideal()
-        last = (
-            f"A ranking by the truth itself has {words['sharpe_ratio']} {number(ideal, 3)}; the "
+        s, words = self.settings, self._words()
+        counts = f"{plural(s['n_logs'], 'log')} of {plural(s['n_episodes'], 'episode')}"
+        found = [self._best_by(metric, names) for metric, names in self.best().items()]
+        earned = (
             f"behavior policy earns {number(self.truth.value(BEHAVIOR), 4)}, the best candidate, "
             f"{quoted(self._leader())}, {number(self.truth.value(self._leader()), 4)}."
         )
-        counts = f"{plural(s['n_logs'], 'log')} of {plural(s['n_episodes'], 'episode')}"
-        return [f"Over {counts}:", *found, agreed, last]
+        ideal = self._ideal()
+        if math.isnan(ideal):
+            earned = f"The {earned}"
+        else:
+            by = f"A ranking by the truth itself has {words['sharpe_ratio']} {number(ideal, 3)}"
+            earned = f"{by}; the {earned}"
+        return [f"Over {counts}:", *found, self._agreed(), earned]
+
+    def _words(self) -> dict[str, str]:
+        return {metric: text.format(k=self.k) for metric, text in WORDS.items()}
+
+    def _best_by(self, metric: str, names: list[str]) -> str:
+        word = self._words()[metric]
+        if not names:
+            return f"By {word} no estimator has a value."
+        rows = self.metrics.filter((pl.col("metric") == metric) & (pl.col("estimator") == names[0]))
+        row = rows.row(0, named=True)
+        spread = "" if row["std"] is None else f" ± {number(row['std'], 2)}"
+        return f"By {word} the best is {', '.join(names)} ({number(row['value'], 3)}{spread})."
+
+    def _agreed(self) -> str:
+        words = self._words()
+        table = self.assessed.agreement(self.k).filter(metric="sharpe_ratio")
+        pairs = [
+            f"{words[row['other_metric']]} on {row['n_agree']:.3g} of {row['n_logs']}"
+            for row in table.filter(pl.col("n_logs") > 0).iter_rows(named=True)
+        ]
+        if not pairs:
+            return f"{words['sharpe_ratio']} is undefined on every log, and chooses no estimator."
+        return f"{words['sharpe_ratio']} chooses the same estimator as {', '.join(pairs)} logs."
 
     def _leader(self) -> str:
         return max(self.candidates, key=self.truth.value)
@@ -196,9 +207,10 @@ class Experiment:
             f"{s['gamma']:g}"
         )
 
-    def _worth(self) -> list[Column]:
+    def _worth(self, most: int | None = None) -> list[Column]:
+        """Lay out what candidates are worth, with the estimates of so many estimators."""
         t = self.candidates_table
-        shown = t.columns[3:][:MOST_SHOWN]
+        shown = t.columns[3:][:most]
         return [
             Column("policy", t["policy"].to_list(), left=True),
             Column("truth", [number(x) for x in t["value"]]),
@@ -209,7 +221,7 @@ class Experiment:
         return self.assessed._layout()
 
     def _agreement(self) -> list[Column]:
-        names = [WORDS[m].format(k=self.k) for m in CHOOSING]
+        names = [self._words()[m] for m in CHOOSING]
         counts: dict[tuple[str, str], str] = {}
         for row in self.assessed.agreement(self.k).iter_rows(named=True):
             cell = f"{row['n_agree']:.3g} of {row['n_logs']}"
@@ -224,17 +236,20 @@ class Experiment:
         ]
 
     def _wins(self) -> list[Column]:
-        t = self.wins()
+        t, words = self.wins(), self._words()
         return [
             Column("best on logs", t["estimator"].to_list(), left=True),
-            *(Column(WORDS[m].format(k=self.k), [f"{x:.3g}" for x in t[m]]) for m in CHOOSING),
+            *(Column(words[m], [f"{x:.3g}" for x in t[m]]) for m in CHOOSING),
         ]
 
     def __repr__(self) -> str:
         judged, lines = self._judged()
+        worth = text_table(self._worth(MOST_SHOWN))
+        if (more := len(self.candidates_table.columns) - 3 - MOST_SHOWN) > 0:
+            worth += f"\nMean estimates of {plural(more, 'more estimator')}: .candidates_table."
         blocks = [
             wrap(self._caption()),
-            text_table(self._worth()),
+            worth,
             "\n".join([text_table(judged), *(wrap(line) for line in lines)]),
             text_table(self._wins()),
             text_table(self._agreement()),

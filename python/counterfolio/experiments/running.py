@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import gymnasium as gym
 import numpy as np
 
-from counterfolio.arguments import check_k, is_whole
+from counterfolio import estimators as registry
+from counterfolio.arguments import check_k, is_number
 from counterfolio.assessing import assess
+from counterfolio.evaluations_files import open_folder
 from counterfolio.exceptions import InvalidArgumentError
 from counterfolio.experiments.candidates import learned_behavior, learned_candidates
+from counterfolio.experiments.keeping import described, keep_asked
 from counterfolio.experiments.result import Experiment
 from counterfolio.many import evaluate_many
 from counterfolio.models import LinearQ, LinearRatio
@@ -20,6 +25,8 @@ from counterfolio.policies import BEHAVIOR, check_policies
 from counterfolio.preparation import prepare
 from counterfolio.simulate import collect, on_policy_value
 from counterfolio.simulate.environment import check_count
+from counterfolio.simulate.streams import check_seed
+from counterfolio.threads import check_threads
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -96,7 +103,8 @@ def experiment(
     num_threads
         As in `evaluate_many`.
     path
-        Of a folder for the evaluations; a run that was stopped goes on, more logs are added.
+        Of a folder for the evaluations; a run that was stopped goes on, more logs are added. The
+        file "experiment.json" in it says what was asked.
 
     Returns
     -------
@@ -105,8 +113,8 @@ def experiment(
     Raises
     ------
     InvalidArgumentError
-        If an argument is out of its range, or policies would have to be learned for continuous
-        actions.
+        If an argument is out of its range, policies would have to be learned for continuous
+        actions, or the folder holds another experiment.
     """
     began = time.perf_counter()
     for what, value in (
@@ -116,9 +124,17 @@ def experiment(
         ("n_roll_outs", n_roll_outs),
     ):
         check_count(what, value, 2)
-    if not is_whole(seed) or seed < 0:
-        text = f"seed must be a whole number of 0 or more, not {seed!r}"
+    seed = check_seed(seed)
+    # What takes long begins only when the rest is known to be right.
+    if not is_number(gamma) or not 0 < gamma <= 1:
+        text = f"gamma must be in (0, 1], not {gamma!r}"
         raise InvalidArgumentError(text)
+    if estimators is not None:
+        registry.resolve(estimators)
+    check_threads(num_threads)
+    folder = None if path is None else open_folder(path)
+    q_model = LinearQ(ridge=RIDGE) if q_model is None else q_model
+    ratio_model = LinearRatio(ridge=RIDGE) if ratio_model is None else ratio_model
     learning, training, truth_seed, *logged = (
         int(s) for s in np.random.SeedSequence(seed).generate_state(3 + n_logs)
     )
@@ -128,21 +144,35 @@ def experiment(
         past = collect(env, behavior, n_training, training)
         if candidates is None:
             candidates = partial(learned_candidates, gamma=gamma)
+        learned = callable(candidates)
         if callable(candidates):
             candidates = candidates(past)
         if estimators is None:
             estimators = ESTIMATORS if _same_length(past) else OF_ANY_LENGTH
-        asked = list(estimators)
+        asked = registry.resolve(estimators)
         named: dict[str, Any] = check_policies(candidates)
         k = min(4, len(named)) if k is None else check_k(k, len(named))
         truth = on_policy_value(
             env, {**named, BEHAVIOR: behavior}, n_roll_outs, truth_seed, gamma=gamma
         )
-        names = [f"log_{i:0{len(str(n_logs - 1))}}" for i in range(n_logs)]
-        logs = {
-            name: partial(collect, env, behavior, n_episodes, own)
-            for name, own in zip(names, logged, strict=True)
+        settings: dict[str, Any] = {
+            "env": env if isinstance(env, str) else type(env).__name__,
+            "n_logs": int(n_logs),
+            "n_episodes": int(n_episodes),
+            "n_training": int(n_training),
+            "n_roll_outs": int(n_roll_outs),
+            "gamma": float(gamma),
+            "k": k,
+            "cross_fit": cross_fit,
+            "q_model": described(q_model),
+            "ratio_model": described(ratio_model),
+            "seed": seed,
         }
+        if folder is not None:
+            fixed = {key: x for key, x in settings.items() if key not in ("n_logs", "k")}
+            keep_asked(folder, fixed, {name: truth.value(name) for name in truth})
+        # Names stay the same as logs are added.
+        logs = {f"log_{i}": _source(env, behavior, n_episodes, own) for i, own in enumerate(logged)}
         evaluations = evaluate_many(
             logs,
             lambda log: prepare(
@@ -151,30 +181,35 @@ def experiment(
                 asked,
                 gamma=gamma,
                 cross_fit=cross_fit,
-                q_model=q_model or LinearQ(ridge=RIDGE),
-                ratio_model=ratio_model or LinearRatio(ridge=RIDGE),
+                q_model=q_model,
+                ratio_model=ratio_model,
             ),
             asked,
             gamma=gamma,
             seed=seed,
             num_threads=num_threads,
-            path=path,
+            path=folder,
             keep="estimates",
         )
-    settings = {
-        "env": env if isinstance(env, str) else type(env).__name__,
-        "n_logs": n_logs,
-        "n_episodes": n_episodes,
-        "n_training": n_training,
-        "n_roll_outs": n_roll_outs,
-        "gamma": float(gamma),
-        "k": k,
-        "cross_fit": cross_fit,
-        "seed": int(seed),
-        "seconds": time.perf_counter() - began,
-    }
+    settings |= {"learned": learned, "seconds": time.perf_counter() - began}
     assessed = assess(evaluations, truth, k=k, relative_safety=1.0)
     return Experiment(behavior, named, truth, logs, evaluations, assessed, settings)
+
+
+#: One environment plays one log at a time, whatever threads ask for more.
+_TURN = threading.Lock()
+
+
+def _source(env: Any, behavior: Any, n_episodes: int, seed: int) -> Callable[[], LoggedData]:
+    """Give a function that collects a log; logs are collected on several threads."""
+    collected = partial(collect, env, behavior, n_episodes, seed)
+    shared = isinstance(env, gym.Env | gym.vector.VectorEnv)
+    return partial(_in_turn, collected) if shared else collected
+
+
+def _in_turn(collected: Callable[[], LoggedData]) -> LoggedData:
+    with _TURN:
+        return collected()
 
 
 def _same_length(log: LoggedData) -> bool:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
+from counterfolio.arguments import check_k, one_of
 from counterfolio.plots.style import (
     GREY,
     INK,
@@ -58,11 +59,17 @@ def metric(
     ax
         Draws here. Default: a figure of its own.
 
+    Raises
+    ------
+    InvalidArgumentError
+        If there is no such metric, or k.
+
     Notes
     -----
     Undefined and infinite values are not drawn; the table counts them. Squared errors stand on a
     logarithmic axis.
     """
+    k = assessed._check_k(k)
     rows = _rows(assessed, name, k)
     ax = new_axes(ax, 7, 1.2 + 0.42 * len(rows))
     spots = np.random.default_rng(0)  # so that points on one place are told apart
@@ -85,7 +92,6 @@ def metric(
     name_rows(ax, rows["estimator"].to_list())
     if name in ERRORS:
         ax.set_xscale("log")
-    k = assessed.k if k is None else k
     ax.set_xlabel(TITLES.get(name, name).format(k=k))
     grid(ax, "x")
     return ax
@@ -94,7 +100,7 @@ def metric(
 def sharpe_ratio_across(
     assessed: Assessments,
     *,
-    least_k: int = 3,
+    least_k: int | None = None,
     most_k: int | None = None,
     ax: Axes | None = None,
 ) -> Axes:
@@ -106,21 +112,22 @@ def sharpe_ratio_across(
         From `counterfolio.assess` of several logs.
     least_k, most_k
         Smallest and largest k. Default: 3, since two policies may be nearly alike by chance, whose
-        ratio then dwarfs all others; and the number of policies.
+        ratio then dwarfs all others (2 where there are no more); and the number of policies.
     ax
         Draws here. Default: a figure of its own.
 
     Notes
     -----
-    Means are of the logs on which the ratio is finite.
+    Means are of the logs on which the ratio is finite; where it is on none, nothing is drawn.
     """
+    n_policies = assessed._n_policies()
+    least_k = min(3, n_policies) if least_k is None else check_k(least_k, n_policies)
+    most_k = n_policies if most_k is None else check_k(most_k, n_policies)
     table = assessed.table.filter(
         (pl.col("metric") == "sharpe_ratio")
-        & (pl.col("k") >= max(2, least_k))
+        & pl.col("k").is_between(max(2, least_k), most_k)
         & pl.col("value").is_not_null()
     )
-    if most_k is not None:
-        table = table.filter(pl.col("k") <= most_k)
     ax = new_axes(ax, 8, 4)
     names = list(dict.fromkeys(table["estimator"]))
     for i, name in enumerate(names):
@@ -137,7 +144,8 @@ def sharpe_ratio_across(
     ax.set_xlabel("k, the size of the shortlist")
     ax.set_ylabel("SharpeRatio@k, mean over logs")
     grid(ax, "y")
-    legend(ax)
+    if names:
+        legend(ax)
     return ax
 
 
@@ -153,7 +161,7 @@ def agreement(assessed: Assessments, *, k: int | None = None, ax: Axes | None = 
     ax
         Draws here. Default: a figure of its own.
     """
-    k = assessed.k if k is None else k
+    k = assessed._check_k(k)
     table = assessed.agreement(k)
     names = list(dict.fromkeys([*table["metric"], *table["other_metric"]]))
     share, texts = np.full((len(names),) * 2, np.nan), {}
@@ -183,12 +191,11 @@ def _labels(names: Sequence[str], k: int) -> list[str]:
     return [TITLES[name].format(k=k).split(" (")[0] for name in names]
 
 
-def _rows(assessed: Assessments, name: str, k: int | None) -> pl.DataFrame:
+def _rows(assessed: Assessments, name: str, k: int) -> pl.DataFrame:
     """Rows of a metric, a row to each estimator."""
-    rows = assessed.table.filter(pl.col("metric") == name)
-    if rows["k"].is_not_null().any():
-        rows = rows.filter(pl.col("k") == (assessed.k if k is None else k))
-    return rows
+    one_of("metric", name, list(dict.fromkeys(assessed.table["metric"])))
+    own = pl.col("k").is_null() | (pl.col("k") == k)
+    return assessed.table.filter((pl.col("metric") == name) & own)
 
 
 def _own(assessed: Assessments, row: dict[str, Any]) -> pl.Series:

@@ -21,12 +21,15 @@ if TYPE_CHECKING:
 def render(experiment: Experiment, title: str | None) -> str:
     """Write the page; see `Experiment.to_html`."""
     assessed = experiment.assessed
+    # Of metrics that have a value: the others would be empty axes.
     figures: dict[str, Callable[[], Axes]] = {
         name: partial(plots.metric, assessed, name)
-        for name in ("sharpe_ratio", "rank_correlation", "nmse", "regret")
+        for name, estimators in experiment.best().items()
+        if estimators
     }
     figures["agreement"] = partial(plots.agreement, assessed)
-    figures["over_k"] = partial(plots.sharpe_ratio_across, assessed)
+    if assessed.table.filter(metric="sharpe_ratio")["value"].count():
+        figures["over_k"] = partial(plots.sharpe_ratio_across, assessed)
     judged, lines = experiment._judged()
     settings = experiment.settings
     return (
