@@ -87,8 +87,8 @@ show(truth.compare("pessimistic_0.1", "behavior"))
 names = ["dm", "snpdis", "sndr", "sm_snis", "sm_sndr"]
 fresh = cf.collect(world, behavior, n_episodes=options.episodes, seed=4)
 models = {
-    "q_model": cf.models.LinearQ(ridge=1e-4),
-    "ratio_model": cf.models.LinearRatio(ridge=1e-4),
+    "q_model": cf.models.LinearQ(ridge=1e-2),
+    "ratio_model": cf.models.LinearRatio(ridge=1e-2),
 }
 prepared = cf.prepare(fresh, candidates, names, cross_fit=2, **models)
 evaluation = cf.evaluate(fresh, prepared, names)

@@ -28,8 +28,8 @@ def test_the_protocol(found):
     log = found.logs["log_2"]()
     assert log.n_episodes == 60
     models = {
-        "q_model": cf.models.LinearQ(ridge=1e-4),
-        "ratio_model": cf.models.LinearRatio(ridge=1e-4),
+        "q_model": cf.models.LinearQ(ridge=1e-2),
+        "ratio_model": cf.models.LinearRatio(ridge=1e-2),
     }
     prepared = cf.prepare(log, found.candidates, estimators, cross_fit=2, **models)
     by_hand = cf.evaluate(log, prepared, estimators)

@@ -40,8 +40,8 @@ if TYPE_CHECKING:
 #: in length: ratios of visits, normalised, would leave out how long they are.
 ESTIMATORS = ("dm", "snpdis", "sndr", "sm_snis", "sm_sndr")
 OF_ANY_LENGTH = ("dm", "snpdis", "sndr", "sm_is", "sm_dr")
-#: Of the models, since in logs of few episodes features nearly repeat each other.
-RIDGE = 1e-4
+#: Of the models: with little, Q and ratios of policies far from the log run away.
+RIDGE = 1e-2
 
 
 def experiment(
@@ -96,8 +96,8 @@ def experiment(
     cross_fit
         As in `prepare`.
     q_model, ratio_model
-        As in `prepare`. Default: `LinearQ(ridge=1e-4)` and `LinearRatio(ridge=1e-4)`, which have a
-        solution on logs of few episodes too.
+        As in `prepare`. Default: `LinearQ(ridge=1e-2)` and `LinearRatio(ridge=1e-2)`: with a
+        smaller ridge, Q and ratios of policies far from the log run away.
     seed
         One for everything. More logs of the same seed begin with the same ones.
     num_threads
