@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import io
 import json
 
@@ -13,6 +14,7 @@ from cli_log import wrong
 
 call = cli_log.call
 SMALL = ("--logs", "2", "--episodes", "60", "--training", "200", "--roll-outs", "300")
+ORIGINAL = cf.experiment
 AS = {"n_logs": 2, "n_episodes": 60, "n_training": 200, "n_roll_outs": 300}
 
 
@@ -64,3 +66,64 @@ def test_wrong_calls(call):
     wrong(call("simulate", "Basic", "--logs", "two"), "is no whole number")
     wrong(call("simulate", "Basic", *SMALL, "--estimators", "snpdiss"), "did you mean")
     wrong(call("simulate", "Pendulum-v1", *SMALL), "discrete actions alone")
+    wrong(call("simulate", "Basic", *SMALL, "--estimators", ","), "--estimators is empty")
+
+
+def test_every_option_reaches_the_experiment(call, monkeypatch, tmp_path):
+    given = []
+
+    def experiment(env, **options):
+        given.append((env, options))
+        raise cf.InvalidArgumentError("enough")
+
+    monkeypatch.setattr(cf, "experiment", experiment)
+    options = {
+        "--logs": 3,
+        "--episodes": 40,
+        "--training": 50,
+        "--roll-outs": 60,
+        "--gamma": 0.5,
+        "--k": 2,
+        "--seed": 7,
+        "--num-threads": 1,
+        "--folder": "kept",
+    }
+    words = [str(word) for pair in options.items() for word in pair]
+    names = ("--estimators", "snpdis[clip=10,n_step=2], dm", "--estimators", "tis")
+    call("simulate", "recommender", *words, *names)
+    assert given == [
+        (
+            "counterfolio/Recommender-v0",
+            {
+                "n_logs": 3,
+                "n_episodes": 40,
+                "n_training": 50,
+                "n_roll_outs": 60,
+                "gamma": 0.5,
+                "k": 2,
+                "seed": 7,
+                "num_threads": 1,
+                "path": "kept",
+                "estimators": ["snpdis[clip=10,n_step=2]", "dm", "tis"],
+            },
+        )
+    ]
+    # What is not given is as the experiment itself would have it.
+    call("simulate")
+    defaults = inspect.signature(ORIGINAL).parameters
+    env, options = given[1]
+    assert env == defaults["env"].default
+    assert options == {name: defaults[name].default for name in options}
+    # Ours need no namespace; others are found by their own names.
+    for name in ("CartPole-v1", "Tabular"):
+        call("simulate", name)
+        assert given[-1][0] == name
+
+
+def test_the_page_has_its_title_and_the_log_is_the_first(call, experiment, tmp_path):
+    given = ("simulate", "Basic", *SMALL, "--gamma", "0.9", "--k", "3")
+    call(*given, "--report", "titled.html", "--title", "Mine & yours", "--log", "first.parquet")
+    assert "<h1>Mine &amp; yours</h1>" in (tmp_path / "titled.html").read_text("utf-8")
+    log = cf.read_parquet(tmp_path / "first.parquet")
+    assert log.column("reward").equals(experiment.log("log_0").column("reward"))
+    wrong(call("simulate", "--log", "no/x.parquet"), "does not exist")

@@ -118,6 +118,14 @@ def test_the_page(found, tmp_path):
     assert page.count("<svg") == 6
     assert "Bids &amp; bold" in page
     assert "clone_0.1" in page
+    for axis in (
+        "SharpeRatio@3 (more is better)",
+        "regret@3 (less is better)",
+        "rank correlation (more is better)",
+        "nMSE (less is better)",
+        "k, the size of the shortlist",
+    ):
+        assert page.count(f">{axis}</text>") == 1, axis
     assert "http" not in page.replace("http://www.w3.org", "").replace(
         "http://purl.org", ""
     ).replace("http://creativecommons.org", "")
@@ -141,6 +149,10 @@ def test_plots_draw_what_the_tables_say(found):
     ):
         wanted = table.filter((pl.col("estimator") == name) & pl.col("k").is_between(3, 6))
         np.testing.assert_allclose(line.get_ydata(), wanted["value"])
+        assert abs(line.get_xdata() - wanted["k"].to_numpy()).max() < 0.5
+    drawn = [np.sort(bar[:, 1]) for bars in ax.collections for bar in bars.get_segments()]
+    own = table.filter(pl.col("k").is_between(3, 6) & pl.col("ci_low").is_not_null())
+    np.testing.assert_allclose(drawn, own.select("ci_low", "ci_high").to_numpy())
     ax = plots.agreement(found.assessed)
     texts = [t.get_text() for t in ax.texts]
     assert len(texts) == 12

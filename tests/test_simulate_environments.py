@@ -352,10 +352,21 @@ def test_bidding_with_all_functions_replaced_by_the_same_is_the_same():
         assert all(np.array_equal(one.info[k], other.info[k]) for k in one.info)
 
 
-def test_a_day_of_bidding_by_hand():
+@pytest.mark.parametrize("objective", ["conversion", "click"])
+@pytest.mark.parametrize(
+    ("charged", "budget"), [("impression", 2000), ("click", 400), ("conversion", 100)]
+)
+def test_a_day_of_bidding_by_hand(objective, charged, budget):
     """Auction by auction in Python, from the same random numbers."""
-    environment = RealTimeBidding(horizon=3, initial_budget=400, cost_indicator="click")
-    market, n = environment.market, 30
+    environment = RealTimeBidding(
+        horizon=3,
+        initial_budget=budget,
+        objective=objective,
+        cost_indicator=charged,
+        n_ads=70,
+        n_users=30,
+    )
+    market, n, ran_out = environment.market, 30, 0
     episodes = environment.start(np.arange(n))
     for step in range(3):
         before = episodes.observations
@@ -365,10 +376,8 @@ def test_a_day_of_bidding_by_hand():
         volumes = episodes.info["search_volume"]
         width = volumes.max()
         seeds = episodes.seeds
-        pairs = EpisodeRandom(seeds, step, "auction").integers(100 * 100, size=(n, width))
-        gammas = EpisodeRandom(seeds, step, "price").standard_gamma(
-            market.price_shape[pairs // 100]
-        )
+        pairs = EpisodeRandom(seeds, step, "auction").integers(70 * 30, size=(n, width))
+        gammas = EpisodeRandom(seeds, step, "price").standard_gamma(market.price_shape[pairs // 30])
         u_click, u_conversion = (
             EpisodeRandom(seeds, step, what).random((n, width)) for what in ("click", "conversion")
         )
@@ -379,30 +388,36 @@ def test_a_day_of_bidding_by_hand():
                 pair = pairs[i, j]
                 click = market.click_through.chance[pair] * market.click_through.trend[step]
                 conversion = market.conversion.chance[pair] * market.conversion.trend[step]
-                bid = int(click * conversion * rates[i] * 50 / environment.mean_value)
+                value = click * conversion if objective == "conversion" else click
+                bid = int(value * rates[i] * 50 / environment.mean_value)
                 bids += bid
-                price = max(gammas[i, j] * market.price_scale[pair // 100], 1.0)
+                price = max(gammas[i, j] * market.price_scale[pair // 30], 1.0)
                 if price >= bid or over:
                     continue
                 clicked = u_click[i, j] < click
-                cost = int(price) * clicked
+                converted = clicked and u_conversion[i, j] < conversion
+                due = {"impression": True, "click": clicked, "conversion": converted}[charged]
+                cost = int(price) * due
                 if before[i, 1] - budget + cost >= before[i, 1]:
                     over = True
                     continue
                 budget -= cost
                 won += 1
                 clicks += clicked
-                conversions += clicked and u_conversion[i, j] < conversion
-            assert rewards[i] == conversions == episodes.info["conversion"][i]
+                conversions += converted
+            ran_out += over
+            earned = conversions if objective == "conversion" else clicks
+            assert rewards[i] == earned
+            assert conversions == episodes.info["conversion"][i]
             assert (won, clicks) == (episodes.info["impression"][i], episodes.info["click"][i])
             assert episodes.info["average_bid_price"][i] == pytest.approx(bids / volumes[i])
             spent = before[i, 1] - budget
             wanted = [step + 1, budget, spent / before[i, 1], 1000 * spent / max(won, 1)]
-            wanted += [won / volumes[i], conversions, rates[i]]
+            wanted += [won / volumes[i], earned, rates[i]]
             np.testing.assert_allclose(episodes.observations[i], wanted, rtol=1e-12)
         assert terminated.all() == (step == 2)
     assert (episodes.observations[:, 1] > 0).all()
-    assert (episodes.observations[:, 1] < 20).any()
+    assert 0 < ran_out < 3 * n
 
 
 def test_market_by_its_formulas():

@@ -272,7 +272,7 @@ def simulate_(
         seed=seed,
         num_threads=num_threads,
         path=folder,
-        estimators=sim.estimators_of(estimators),
+        estimators=None if not estimators else config.parse_estimators(estimators),
     )
     if report is not None:
         experiment.to_html(report, title=title)

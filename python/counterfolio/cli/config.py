@@ -109,6 +109,22 @@ def is_given(value: object) -> bool:
     return value is not None and value is not False and value not in ([], {})
 
 
+def parse_estimators(given: list[str]) -> list[str]:
+    """Take the names of lists with commas.
+
+    Raises
+    ------
+    InvalidArgumentError
+        If there is none.
+    """
+    # Commas between brackets part the options of one estimator.
+    names = re.split(r",(?![^\[]*\])", ",".join(given))
+    found = [name.strip() for name in names if name.strip()]
+    if not found:
+        raise wrong("--estimators is empty; name some, as in --estimators sntis,dr")
+    return found
+
+
 def gather(given: Mapping[str, Any], config: str | None) -> Run:
     """Make a run of what was given on the command line, over what a file says.
 
@@ -133,11 +149,7 @@ def gather(given: Mapping[str, Any], config: str | None) -> Run:
     if "truth" in used:
         used["truth"] = parse_truth(used["truth"])
     if "estimators" in used:
-        # Commas between brackets part the options of one estimator.
-        names = re.split(r",(?![^\[]*\])", ",".join(used["estimators"]))
-        used["estimators"] = [name.strip() for name in names if name.strip()]
-        if not used["estimators"]:
-            raise wrong("--estimators is empty; name some, as in --estimators sntis,dr")
+        used["estimators"] = parse_estimators(used["estimators"])
     for name in RANGES:
         if name in used:
             used[name] = _range(_option(name), used[name])

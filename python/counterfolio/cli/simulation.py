@@ -53,7 +53,7 @@ Training = Annotated[
     ),
 ]
 Estimators = Annotated[
-    str | None,
+    list[str] | None,
     option(
         "estimators",
         ESTIMATION,
@@ -98,11 +98,6 @@ def environment_of(name: str) -> str:
     known = {short.lower(): short for short in ENVIRONMENTS if short != "Tabular"}
     short = known.get(name.lower())
     return name if short is None else f"counterfolio/{short}-v0"
-
-
-def estimators_of(given: str | None) -> list[str] | None:
-    """Take the names of a list with commas."""
-    return [name.strip() for name in given.split(",")] if given else None
 
 
 def check_report_and_title(report: str | None, title: str | None) -> None:
