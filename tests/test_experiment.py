@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 from counterfolio import plots, simulate
 from counterfolio import policies as pi
-from counterfolio.experiments import learned_behavior, learned_candidates
+from counterfolio.experiments import learned_behavior, learned_candidates, running
 
 SMALL = {"n_logs": 4, "n_episodes": 60, "n_training": 200, "n_roll_outs": 400}
 
@@ -191,6 +191,28 @@ def test_continuous_actions_need_policies_of_ones_own():
 def test_what_is_wrong_is_said(arguments, message):
     with pytest.raises(cf.InvalidArgumentError, match=message):
         cf.experiment(**{**SMALL, **arguments})
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"estimators": ["dm", "sndrr"]}, "did you mean"),
+        ({"estimators": "sndrr"}, "did you mean"),
+        ({"gamma": 1.5}, r"gamma must be in \(0, 1\]"),
+        ({"path": "no/such/folder"}, "does not exist; make it first"),
+    ],
+)
+def test_what_is_wrong_is_said_before_anything_is_learned(monkeypatch, arguments, message):
+    monkeypatch.setattr(running, "learned_behavior", lambda *_, **__: pytest.fail("learned"))
+    with pytest.raises(cf.InvalidArgumentError, match=message):
+        cf.experiment(**arguments)
+
+
+def test_a_single_estimator_needs_no_list():
+    env = simulate.Tabular.random(4, 2, horizon=3)
+    named = {"half": pi.Uniform(2), "first": pi.Tabular([[0.9, 0.1]] * 4)}
+    found = cf.experiment(env, named["half"], named, estimators="snpdis", **SMALL)
+    assert found.evaluations["log_0"].estimators == ["snpdis"]
 
 
 @pytest.mark.parametrize("kind", [simulate.Basic, simulate.Recommender])

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from counterfolio.arguments import check_k, is_whole
+from counterfolio.arguments import check_k, is_number, is_whole
 from counterfolio.assessing import assess
+from counterfolio.estimators import Estimator, resolve
+from counterfolio.evaluations_files import open_folder
 from counterfolio.exceptions import InvalidArgumentError
 from counterfolio.experiments.candidates import learned_behavior, learned_candidates
 from counterfolio.experiments.result import Experiment
@@ -25,7 +27,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from counterfolio.estimators import Estimator
     from counterfolio.log import LoggedData
     from counterfolio.policies import Policy
 
@@ -119,6 +120,16 @@ def experiment(
     if not is_whole(seed) or seed < 0:
         text = f"seed must be a whole number of 0 or more, not {seed!r}"
         raise InvalidArgumentError(text)
+    # Before anything is learned or rolled out for them.
+    if not is_number(gamma) or not 0 < gamma <= 1:
+        text = f"gamma must be in (0, 1], not {gamma!r}"
+        raise InvalidArgumentError(text)
+    if isinstance(estimators, str | Estimator):
+        estimators = [estimators]
+    if estimators is not None:
+        resolve(estimators)
+    if path is not None:
+        open_folder(path)
     learning, training, truth_seed, *logged = (
         int(s) for s in np.random.SeedSequence(seed).generate_state(3 + n_logs)
     )
