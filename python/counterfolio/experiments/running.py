@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 import time
 from contextlib import contextmanager
 from functools import partial
@@ -16,12 +18,13 @@ from counterfolio.evaluations_files import open_folder
 from counterfolio.exceptions import InvalidArgumentError
 from counterfolio.experiments.candidates import learned_behavior, learned_candidates
 from counterfolio.experiments.result import Experiment
+from counterfolio.files import write_text
 from counterfolio.many import evaluate_many
 from counterfolio.models import LinearQ, LinearRatio
 from counterfolio.policies import BEHAVIOR, check_policies
 from counterfolio.preparation import prepare
 from counterfolio.simulate import collect, on_policy_value
-from counterfolio.simulate.environment import check_count
+from counterfolio.simulate.environment import Environment, check_count
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -34,6 +37,8 @@ if TYPE_CHECKING:
 #: in length: ratios of visits, normalised, would leave out how long they are.
 ESTIMATORS = ("dm", "snpdis", "sndr", "sm_snis", "sm_sndr")
 OF_ANY_LENGTH = ("dm", "snpdis", "sndr", "sm_is", "sm_dr")
+#: File in the folder of evaluations that says what they are of.
+NOTE = "experiment.json"
 #: Of the models, since in logs of few episodes features nearly repeat each other.
 RIDGE = 1e-4
 
@@ -97,7 +102,9 @@ def experiment(
     num_threads
         As in `evaluate_many`.
     path
-        Of a folder for the evaluations; a run that was stopped goes on, more logs are added.
+        Of a folder for the evaluations; a run that was stopped goes on, more logs are added. What
+        they are of stands in its experiment.json: another experiment takes another folder, as do
+        changed policies of your own, which are not compared.
 
     Returns
     -------
@@ -106,8 +113,8 @@ def experiment(
     Raises
     ------
     InvalidArgumentError
-        If an argument is out of its range, or policies would have to be learned for continuous
-        actions.
+        If an argument is out of its range, policies would have to be learned for continuous
+        actions, or the folder is of another experiment.
     """
     began = time.perf_counter()
     for what, value in (
@@ -129,7 +136,18 @@ def experiment(
     if estimators is not None:
         resolve(estimators)
     if path is not None:
-        open_folder(path)
+        made = {
+            "env": _words(env),
+            "behavior": None if behavior is None else type(behavior).__name__,
+            "n_episodes": int(n_episodes),
+            "n_training": int(n_training),
+            "gamma": float(gamma),
+            "cross_fit": cross_fit,
+            "q_model": _words(q_model),
+            "ratio_model": _words(ratio_model),
+            "seed": int(seed),
+        }
+        _check_same(path, made)
     learning, training, truth_seed, *logged = (
         int(s) for s in np.random.SeedSequence(seed).generate_state(3 + n_logs)
     )
@@ -149,10 +167,10 @@ def experiment(
         truth = on_policy_value(
             env, {**named, BEHAVIOR: behavior}, n_roll_outs, truth_seed, gamma=gamma
         )
-        names = [f"log_{i:0{len(str(n_logs - 1))}}" for i in range(n_logs)]
+        # Called the same however many there are, or a folder would not know them again.
         logs = {
-            name: partial(collect, env, behavior, n_episodes, own)
-            for name, own in zip(names, logged, strict=True)
+            f"log_{i}": partial(collect, env, behavior, n_episodes, own)
+            for i, own in enumerate(logged)
         }
         evaluations = evaluate_many(
             logs,
@@ -186,6 +204,37 @@ def experiment(
     }
     assessed = assess(evaluations, truth, k=k, relative_safety=1.0)
     return Experiment(behavior, named, truth, logs, evaluations, assessed, settings)
+
+
+def _words(thing: Any) -> str | None:
+    """Say what something is, in the same words in every process."""
+    if thing is None or isinstance(thing, str):
+        return thing
+    if isinstance(thing, Environment) or not hasattr(thing, "step"):
+        return re.sub(r" at 0x[0-9a-f]+", "", repr(thing))
+    return type(thing).__name__
+
+
+def _check_same(path: str | Path, made: dict[str, Any]) -> None:
+    """Note in a folder what its evaluations are of.
+
+    Raises
+    ------
+    InvalidArgumentError
+        If it holds those of another experiment.
+    """
+    note = open_folder(path) / NOTE
+    if not note.exists():
+        write_text(json.dumps(made, indent=1), note)
+        return
+    held = json.loads(note.read_text(encoding="utf-8"))
+    for name, value in made.items():
+        if held.get(name) != value:
+            text = (
+                f'the folder "{path}" holds an experiment with {name}={held.get(name)!r}, not '
+                f"{value!r}; name another folder, or ask for the same"
+            )
+            raise InvalidArgumentError(text)
 
 
 def _same_length(log: LoggedData) -> bool:
