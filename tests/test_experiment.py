@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 from counterfolio import plots, simulate
 from counterfolio import policies as pi
-from counterfolio.experiments import learned_behavior, learned_candidates
+from counterfolio.experiments import learned_behavior, learned_candidates, running
 
 SMALL = {"n_logs": 4, "n_episodes": 60, "n_training": 200, "n_roll_outs": 400}
 
@@ -200,6 +200,53 @@ def test_continuous_actions_need_policies_of_ones_own():
 def test_what_is_wrong_is_said(arguments, message):
     with pytest.raises(cf.InvalidArgumentError, match=message):
         cf.experiment(**{**SMALL, **arguments})
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"estimators": ["dm", "sndrr"]}, "did you mean"),
+        ({"estimators": "sndrr"}, "did you mean"),
+        ({"gamma": 1.5}, r"gamma must be in \(0, 1\]"),
+        ({"path": "no/such/folder"}, "does not exist; make it first"),
+    ],
+)
+def test_what_is_wrong_is_said_before_anything_is_learned(monkeypatch, arguments, message):
+    monkeypatch.setattr(running, "learned_behavior", lambda *_, **__: pytest.fail("learned"))
+    with pytest.raises(cf.InvalidArgumentError, match=message):
+        cf.experiment(**arguments)
+
+
+@pytest.mark.parametrize(
+    ("other", "message"),
+    [
+        ({"env": simulate.Recommender(n_items=3, horizon=2)}, "env='Basic.*, not 'Recommender"),
+        ({"n_episodes": 70}, "n_episodes=60, not 70"),
+        ({"n_training": 100}, "n_training=200, not 100"),
+        ({"gamma": 0.5}, "gamma=1.0, not 0.5"),
+        ({"seed": 1}, "seed=0, not 1"),
+    ],
+)
+def test_a_folder_is_of_one_experiment(tmp_path, other, message):
+    """What another one found there would be taken for its own."""
+    env = simulate.Basic(n_actions=3, horizon=2, transition=lambda s, a, rng: s)
+    named = {"coin": pi.Uniform(3), "last": pi.EpsilonGreedy(lambda s: s[:, :3], 0.5)}
+    asked = {"env": env, "behavior": pi.Uniform(3), "candidates": named, "estimators": ["snpdis"]}
+    asked |= {**SMALL, "path": tmp_path / "runs"}
+    found = cf.experiment(**asked)
+    with pytest.raises(cf.InvalidArgumentError, match=f"holds an experiment with {message}"):
+        cf.experiment(**{**asked, **other})
+    more = cf.experiment(**{**asked, "n_logs": 11})
+    assert list(more.logs) == [f"log_{i}" for i in range(11)]
+    assert len(cf.Evaluations.from_parquet(tmp_path / "runs")) == 11
+    assert more.evaluations["log_3"].estimates.equals(found.evaluations["log_3"].estimates)
+
+
+def test_a_single_estimator_needs_no_list():
+    env = simulate.Tabular.random(4, 2, horizon=3)
+    named = {"half": pi.Uniform(2), "first": pi.Tabular([[0.9, 0.1]] * 4)}
+    found = cf.experiment(env, named["half"], named, estimators="snpdis", **SMALL)
+    assert found.evaluations["log_0"].estimators == ["snpdis"]
 
 
 @pytest.mark.parametrize("kind", [simulate.Basic, simulate.Recommender])

@@ -150,7 +150,7 @@ def test_a_folder_is_of_one_experiment(tmp_path):
         ({"n_training": 90}, "n_training=80, not 90"),
         ({"cross_fit": 3}, "cross_fit=2, not 3"),
         ({"gamma": 0.9}, "gamma=1.0, not 0.9"),
-        ({"q_model": cf.models.LinearQ()}, "ridge=0.0001, .*, not .*ridge=1e-08"),
+        ({"q_model": cf.models.LinearQ()}, "ridge=0.01, .*, not .*ridge=1e-08"),
         ({"estimators": ["dm"]}, "estimators="),
     ):
         with pytest.raises(cf.InvalidArgumentError, match=message):

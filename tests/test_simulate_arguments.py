@@ -270,6 +270,23 @@ def test_the_environment_of_the_caller_is_left_open():
     assert [copy.closed for copy in made] == [True] * 3
 
 
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("counterfolio/Tabular-v0", "missing 2 required .*pass a function"),
+        ("Wants/More-v0", r'cannot make "Wants/More-v0": no license; if it needs arguments'),
+    ],
+)
+def test_names_that_are_not_enough_are_said(monkeypatch, name, message):
+    def entry_point():
+        raise ImportError("no license\nbuy one")
+
+    spec = gym.envs.registration.EnvSpec("Wants/More-v0", entry_point=entry_point)
+    monkeypatch.setitem(gym.registry, "Wants/More-v0", spec)
+    with pytest.raises(cf.InvalidArgumentError, match=message):
+        cf.collect(name, pi.Uniform(2), 2, 0)
+
+
 class Labelled:
     """One probability to each of three columns, whatever they are called."""
 

@@ -129,6 +129,8 @@ def experiment(
     if not is_number(gamma) or not 0 < gamma <= 1:
         text = f"gamma must be in (0, 1], not {gamma!r}"
         raise InvalidArgumentError(text)
+    if isinstance(estimators, str | registry.Estimator):
+        estimators = [estimators]
     if estimators is not None:
         registry.resolve(estimators)
     check_threads(num_threads)

@@ -264,7 +264,7 @@ def player_of(env: Any, num_envs: int | None) -> Player:
         if env not in gym.registry:
             text = f'gymnasium knows no environment "{env}"; {suggest(env, _near(env))}'
             raise InvalidArgumentError(text)
-        return player_of(lambda: gym.make(env), num_envs)
+        return player_of(lambda: _named(env), num_envs)
     if isinstance(env, gym.Env):
         if form := _bare_form(env):
             return SideBySide(form.environment, num_envs)
@@ -289,6 +289,24 @@ def player_of(env: Any, num_envs: int | None) -> Player:
         f"knows, a gymnasium environment or a function that makes one, not {env!r}"
     )
     raise InvalidArgumentError(text)
+
+
+def _named(name: str) -> gym.Env[Any, Any]:
+    """Make an environment that goes by its name alone.
+
+    Raises
+    ------
+    InvalidArgumentError
+        If it needs arguments, or packages that are not there.
+    """
+    try:
+        return gym.make(name)
+    except (gym.error.Error, TypeError, ImportError) as error:
+        text = (
+            f'gymnasium cannot make "{name}": {str(error).splitlines()[0]}; if it needs arguments, '
+            "pass a function (lambda: gymnasium.make(...))"
+        )
+        raise InvalidArgumentError(text) from error
 
 
 def _near(name: str) -> list[str]:
