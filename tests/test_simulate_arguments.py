@@ -201,6 +201,53 @@ def test_episodes_without_an_end_are_cut_off_on_demand():
     assert gym.make("counterfolio/Basic-v0").unwrapped.environment.horizon == 10
 
 
+class Still(Environment):
+    """Nothing happens; what `advance` and `observe` return may be wrong."""
+
+    horizon = 3
+    observation_space = gym.spaces.Box(0, 1, (1,), np.float64)
+    action_space = gym.spaces.Discrete(2)
+    state_names = ("x",)
+
+    def __init__(self, rewards=np.ones, terminated=np.zeros, seen=lambda n: np.zeros((n, 1))):
+        self.answers = (rewards, terminated, seen)
+
+    def begin(self, streams):
+        return {"x": np.zeros(len(streams.seeds))}, {}
+
+    def observe(self, state, streams):
+        return self.answers[2](len(state["x"])) if streams.step else state["x"][:, None]
+
+    def advance(self, state, actions, streams):
+        n = len(actions)
+        return Advance(state, self.answers[0](n), self.answers[1](n), {})
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"rewards": lambda n: np.ones(n + 1)}, r"advance returned rewards of shape \(5,\)"),
+        ({"rewards": lambda n: np.ones((n, 1))}, r"advance returned rewards of shape \(4, 1\)"),
+        ({"rewards": lambda n: 1.0}, r"advance returned rewards of shape \(\)"),
+        ({"terminated": lambda n: False}, r"advance returned terminated of shape \(\)"),
+        ({"terminated": lambda n: [None] * n}, r"advance returned terminated of shape .*object"),
+        ({"seen": lambda n: np.zeros((n, 2))}, r"observe returned shape \(4, 2\) for 4 episodes"),
+        ({"seen": np.zeros}, r"observe returned shape \(4,\) for 4 episodes"),
+    ],
+)
+def test_what_an_environment_of_ones_own_forgets_is_said(wrong, message):
+    for call in (cf.collect, cf.on_policy_value):
+        with pytest.raises(cf.InvalidArgumentError, match=f"^Still.{message}"):
+            call(Still(**wrong), pi.Uniform(2), 4, 0)
+
+
+def test_ends_may_be_numbers():
+    """Of ~0, which is -1 and no mask, episodes came back for ever."""
+    for ended, length in ((0, 3), (1, 1)):
+        env = Still(lambda n: [1] * n, lambda n, ended=ended: np.full(n, ended))
+        assert len(frame(cf.collect(env, pi.Uniform(2), 4, 0))) == 4 * length
+
+
 class Odd(gym.Env):
     """Three steps, of which something may be odd."""
 

@@ -187,7 +187,8 @@ class Episodes:
         Raises
         ------
         InvalidArgumentError
-            If there is not one action to each episode, or one is none of the environment's.
+            If there is not one action to each episode, or one is none of the environment's; or if
+            the environment has not given each a reward, an observation, and whether it has ended.
         """
         horizon = self._environment.horizon
         streams = Streams(self.seeds, self.step_number)
@@ -198,8 +199,27 @@ class Episodes:
         self.observations = self._environment.observe(
             self._state, Streams(self.seeds, self.step_number)
         )
+        seen = np.asarray(self.observations).shape
+        if seen != (len(self), *(self._environment.observation_space.shape or ())):
+            text = (
+                f"{type(self._environment).__name__}.observe returned shape {seen} for {len(self)} "
+                "episodes; a row of its observation space to each is wanted"
+            )
+            raise InvalidArgumentError(text)
+        rewards, terminated = self._each("rewards", done.rewards), done.terminated
+        terminated = self._each("terminated", terminated).astype(np.bool_)
         cut = horizon is not None and self.step_number >= horizon
-        return done.rewards, done.terminated, np.logical_and(cut, ~done.terminated)
+        return rewards.astype(np.float64), terminated, np.logical_and(cut, ~terminated)
+
+    def _each(self, what: str, given: Any) -> NDArray[Any]:
+        found = np.asarray(given)
+        if found.shape != (len(self),) or found.dtype.kind not in "fiub":
+            text = (
+                f"{type(self._environment).__name__}.advance returned {what} of shape "
+                f"{found.shape} ({found.dtype}) for {len(self)} episodes; one to each is wanted"
+            )
+            raise InvalidArgumentError(text)
+        return found
 
     def keep(self, rows: Any) -> None:
         """Go on with some of the episodes only.
