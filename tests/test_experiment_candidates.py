@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.util
+
 import counterfolio as cf
 import gymnasium as gym
 import numpy as np
@@ -85,3 +87,12 @@ def test_actions_may_begin_at_one():
     probs = found["fqi_0.1"].action_probs(np.zeros((1, 2)))[0]
     assert list(found["fqi_0.1"].actions) == [1, 2, 3]
     np.testing.assert_allclose(probs, [0.1 / 3, 0.9 + 0.1 / 3, 0.1 / 3])
+
+
+def test_without_scikit_learn_it_says_so_before_it_plays(monkeypatch):
+    found = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name, *a: None if name == "sklearn" else found(name, *a)
+    )
+    with pytest.raises(cf.MissingExtraError, match=r"counterfolio\[models\].*or pass candidates"):
+        cf.experiment("counterfolio/Basic-v0")

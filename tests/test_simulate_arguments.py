@@ -12,6 +12,7 @@ import numpy as np
 import polars as pl
 import pytest
 from counterfolio import policies as pi
+from counterfolio import simulate
 from counterfolio.simulate import (
     Advance,
     Basic,
@@ -375,3 +376,30 @@ def test_without_gymnasium_there_is_one_clear_line():
     )
     said = 'counterfolio.simulate needs gymnasium; pip install "counterfolio[gym]"'
     assert run.stdout.splitlines() == [said] * 5
+
+
+@pytest.mark.parametrize("kind", [simulate.Basic, simulate.Recommender, simulate.RealTimeBidding])
+def test_nothing_goes_on_past_the_horizon(kind):
+    episodes = kind(horizon=2).start([1, 2])
+    for _ in range(2):
+        episodes.step([0, 1])
+    with pytest.raises(cf.InvalidArgumentError, match="cut off after 2 steps; start others"):
+        episodes.step([0, 1])
+
+
+def test_observations_that_are_no_numbers_are_refused():
+    class Blind(gym.Env):
+        observation_space = gym.spaces.Box(-1, 1, (2,), np.float64)
+        action_space = gym.spaces.Discrete(2)
+
+        def reset(self, *, seed=None, options=None):
+            super().reset(seed=seed)
+            self.steps = 0
+            return np.zeros(2), {}
+
+        def step(self, action):
+            self.steps += 1
+            return np.array([0.0, np.nan if self.steps == 3 else 0.5]), 1.0, False, False, {}
+
+    with pytest.raises(cf.InvalidArgumentError, match=r"1 of 1 observations that are NaN.* step 2"):
+        cf.collect(Blind(), cf.policies.Uniform(2), 3, 1, max_episode_steps=9)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import threading
 import time
 from contextlib import contextmanager
@@ -15,7 +16,7 @@ from counterfolio import estimators as registry
 from counterfolio.arguments import check_k, is_number
 from counterfolio.assessing import assess
 from counterfolio.evaluations_files import open_folder
-from counterfolio.exceptions import InvalidArgumentError
+from counterfolio.exceptions import InvalidArgumentError, MissingExtraError
 from counterfolio.experiments.candidates import learned_behavior, learned_candidates
 from counterfolio.experiments.keeping import described, keep_asked
 from counterfolio.experiments.result import Experiment
@@ -115,6 +116,8 @@ def experiment(
     InvalidArgumentError
         If an argument is out of its range, policies would have to be learned for continuous
         actions, or the folder holds another experiment.
+    MissingExtraError
+        If candidates are to be learned and scikit-learn is missing.
     """
     began = time.perf_counter()
     for what, value in (
@@ -134,6 +137,12 @@ def experiment(
     if estimators is not None:
         registry.resolve(estimators)
     check_threads(num_threads)
+    if candidates is None and importlib.util.find_spec("sklearn") is None:
+        text = (
+            "one of the learned candidates needs scikit-learn; pip install "
+            '"counterfolio[models]", or pass candidates'
+        )
+        raise MissingExtraError(text)
     folder = None if path is None else open_folder(path)
     q_model = LinearQ(ridge=RIDGE) if q_model is None else q_model
     ratio_model = LinearRatio(ridge=RIDGE) if ratio_model is None else ratio_model

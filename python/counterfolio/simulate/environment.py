@@ -187,10 +187,14 @@ class Episodes:
         Raises
         ------
         InvalidArgumentError
-            If there is not one action to each episode, or one is none of the environment's; or if
-            the environment has not given each a reward, an observation, and whether it has ended.
+            If there is not one action to each episode, or one is none of the environment's; if the
+            horizon is past; or if the environment has not given each a reward, an observation, and
+            whether it has ended.
         """
         horizon = self._environment.horizon
+        if horizon is not None and self.step_number >= horizon:
+            text = f"these episodes were cut off after {horizon} steps; start others"
+            raise InvalidArgumentError(text)
         streams = Streams(self.seeds, self.step_number)
         taken = check_actions(actions, self._environment.action_space, len(self))
         done = self._environment.advance(self._state, taken, streams)

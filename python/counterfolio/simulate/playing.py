@@ -102,18 +102,28 @@ def play(
             truncated = np.ones(len(rows), dtype=np.bool_)
         # An episode that ends as it is cut off has ended.
         truncated = truncated & ~terminated
-        bad = ~np.isfinite(rewards)
-        if bad.any():
-            text = (
-                f"the environment returned {int(bad.sum())} of {len(bad)} rewards that are NaN or "
-                f"infinite, first with seed {seeds[rows][bad.argmax()]} at step {number}"
-            )
-            raise InvalidArgumentError(text)
+        _check_returned("rewards", rewards, seeds[rows], number)
+        _check_returned("observations", after, seeds[rows], number)
         step = Step(rows, seen, actions, rewards, terminated, truncated, propensities, probs)
         visit(number, step)
         on = ~(terminated | truncated)
         rows, seen = rows[on], after[on]
         number += 1
+
+
+def _check_returned(what: str, found: NDArray[Any], seeds: Seeds, step: int) -> None:
+    """Raise where an environment returned NaN, or a reward that is infinite."""
+    if found.dtype.kind != "f":
+        return
+    wrong = np.isnan(found) if what == "observations" else ~np.isfinite(found)
+    bad = wrong.reshape(len(found), -1).any(axis=1)
+    if bad.any():
+        text = (
+            f"the environment returned {int(bad.sum())} of {len(bad)} {what} that are NaN"
+            f"{'' if what == 'observations' else ' or infinite'}, first with seed "
+            f"{seeds[bad.argmax()]} at step {step}"
+        )
+        raise InvalidArgumentError(text)
 
 
 def executed(space: spaces.Space[Any], actions: NDArray[Any]) -> NDArray[Any]:
