@@ -191,7 +191,7 @@ def test_continuous_actions_need_policies_of_ones_own():
     ("arguments", "message"),
     [
         ({"n_logs": 1}, "n_logs must be a whole number of 2 or more"),
-        ({"seed": -1}, "seed must be a whole number of 0 or more"),
+        ({"seed": -1}, "seed must be a whole number from 0"),
         ({"k": 13}, "k must be a whole number from 1 to 12"),
         ({"env": "Basics"}, "gymnasium knows no environment"),
         ({"estimators": ["sndrr"]}, "did you mean"),

@@ -192,7 +192,7 @@ def test_what_is_wrong_is_said_before_anything_is_played(tmp_path):
         ({"gamma": 1.5}, r"gamma must be in \(0, 1\], not 1.5"),
         ({"gamma": "1"}, r"gamma must be in \(0, 1\], not '1'"),
         ({"num_threads": 0}, "num_threads must be"),
-        ({"seed": 1.5}, "seed must be a whole number of 0 or more"),
+        ({"seed": 1.5}, "seed must be a whole number from 0"),
     ):
         with pytest.raises(cf.InvalidArgumentError, match=message):
             cf.experiment(never, **{**SMALL, **arguments})

@@ -49,3 +49,31 @@ def one_of(what: str, value: object, known: Collection[str]) -> str:
         text = f"unknown {what} {value!r}; {suggest(value, known)}"
         raise InvalidArgumentError(text)
     return value
+
+
+def check_gamma(gamma: object) -> float:
+    """Take a discount factor.
+
+    Raises
+    ------
+    InvalidArgumentError
+        If it is not in (0, 1].
+    """
+    if not is_number(gamma) or not 0 < gamma <= 1:
+        text = f"gamma must be in (0, 1], not {gamma!r}"
+        raise InvalidArgumentError(text)
+    return float(gamma)
+
+
+def check_seed(seed: object) -> int:
+    """Take a seed.
+
+    Raises
+    ------
+    InvalidArgumentError
+        If it is no whole number, or out of range.
+    """
+    if not is_whole(seed) or not 0 <= seed < 2**64:
+        text = f"seed must be a whole number from 0 to 2^64 - 1, not {seed!r}"
+        raise InvalidArgumentError(text)
+    return int(seed)

@@ -9,14 +9,13 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import polars as pl
 
-from counterfolio.arguments import is_whole, one_of
+from counterfolio.arguments import check_seed, is_whole, one_of
 from counterfolio.estimation import evaluate
 from counterfolio.estimators import Estimator, resolve
 from counterfolio.exceptions import InvalidArgumentError
 from counterfolio.slope import slope
 from counterfolio.task import check_task
 from counterfolio.text import Column, html_table, number, plural, text_table, wrap
-from counterfolio.uncertainty import check_seed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 from counterfolio import _core
 from counterfolio import estimators as registry
-from counterfolio.arguments import is_whole, one_of
+from counterfolio.arguments import check_seed, is_whole, one_of
 from counterfolio.estimation import evaluate
 from counterfolio.evaluation import Evaluation
 from counterfolio.evaluation_files import COMPUTED
@@ -33,7 +33,6 @@ from counterfolio.loading import read_parquet
 from counterfolio.log import LoggedData, check_log
 from counterfolio.progress import instead, progress
 from counterfolio.threads import MOST_THREADS, check_threads, sharing
-from counterfolio.uncertainty import check_seed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from counterfolio import _core
-from counterfolio.arguments import is_whole, one_of
+from counterfolio.arguments import check_seed, is_whole, one_of
 from counterfolio.episodes import draw_hashes
 from counterfolio.exceptions import InvalidArgumentError
 from counterfolio.progress import progress
-from counterfolio.uncertainty import RESAMPLINGS, check_seed
+from counterfolio.uncertainty import RESAMPLINGS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 from counterfolio import _core
 from counterfolio import estimators as registry
-from counterfolio.arguments import is_number
+from counterfolio.arguments import check_gamma
 from counterfolio.bandwidth import with_bandwidth
 from counterfolio.estimator_inputs import check_log_for
 from counterfolio.estimators import Estimator
-from counterfolio.exceptions import InvalidArgumentError, InvalidLogError
+from counterfolio.exceptions import InvalidLogError
 from counterfolio.log import LoggedData, check_log
 from counterfolio.policies import Kernel, PolicyColumns, check_policies, describe, resolve
 from counterfolio.policies.kernel import vectors_of
@@ -176,9 +176,7 @@ def check_task(
     """
     check_log(log, caller)
     prepared = policies if isinstance(policies, Prepared) else None
-    if not is_number(gamma) or not 0 < gamma <= 1:
-        text = f"gamma must be in (0, 1], not {gamma!r}"
-        raise InvalidArgumentError(text)
+    gamma = check_gamma(gamma)
     if prepared is not None:
         log = prepared.log_for(log, gamma)
         if estimators is None and not distribution:
@@ -189,7 +187,7 @@ def check_task(
     bandwidths = []
     notes: dict[str, str | None] = {}
     for name, columns in described.items():
-        described[name], evidence = with_bandwidth(name, columns, log, float(gamma), threads)
+        described[name], evidence = with_bandwidth(name, columns, log, gamma, threads)
         if evidence is not None:
             bandwidths.append(evidence)
         if isinstance(columns.kernel, Kernel):
@@ -206,7 +204,7 @@ def check_task(
         raise InvalidLogError(text)
     check_log_for(asked, log, described)
     inputs = [resolve(name, columns, log, needs, threads) for name, columns in described.items()]
-    return Task(log, prepared, described, asked, inputs, float(gamma), threads, bandwidths, notes)
+    return Task(log, prepared, described, asked, inputs, gamma, threads, bandwidths, notes)
 
 
 def _choose(

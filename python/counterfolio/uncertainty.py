@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from counterfolio.arguments import is_number, is_whole, one_of
+from counterfolio.arguments import check_seed, is_number, is_whole, one_of
 from counterfolio.exceptions import InvalidArgumentError
 
 if TYPE_CHECKING:
@@ -28,7 +28,6 @@ MOST_RESAMPLES = 10**7
 #: otherwise: Poisson draws differ too much in how many they are.
 FEW_UNITS = 50
 #: numpy's seeds and ours go up to here.
-LARGEST_SEED = 2**64 - 1
 
 
 @dataclass(frozen=True)
@@ -251,20 +250,6 @@ def default_resamples(interval: str) -> int:
 def default_resampling(units: int) -> str:
     """How episodes or clusters are drawn unless told otherwise."""
     return "multinomial" if units < FEW_UNITS else "poisson"
-
-
-def check_seed(seed: object) -> int:
-    """Take a seed.
-
-    Raises
-    ------
-    InvalidArgumentError
-        If it is no whole number, or out of range.
-    """
-    if not is_whole(seed) or not 0 <= seed <= LARGEST_SEED:
-        text = f"seed must be a whole number from 0 to 2^64 - 1, not {seed!r}"
-        raise InvalidArgumentError(text)
-    return int(seed)
 
 
 def _check_kind(

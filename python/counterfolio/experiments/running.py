@@ -13,10 +13,10 @@ import gymnasium as gym
 import numpy as np
 
 from counterfolio import estimators as registry
-from counterfolio.arguments import check_k, is_number
+from counterfolio.arguments import check_gamma, check_k, check_seed
 from counterfolio.assessing import assess
 from counterfolio.evaluations_files import open_folder
-from counterfolio.exceptions import InvalidArgumentError, MissingExtraError
+from counterfolio.exceptions import MissingExtraError
 from counterfolio.experiments.candidates import learned_behavior, learned_candidates
 from counterfolio.experiments.keeping import described, keep_asked
 from counterfolio.experiments.result import Experiment
@@ -26,7 +26,6 @@ from counterfolio.policies import BEHAVIOR, check_policies
 from counterfolio.preparation import prepare
 from counterfolio.simulate import collect, on_policy_value
 from counterfolio.simulate.environment import check_count
-from counterfolio.simulate.streams import check_seed
 from counterfolio.threads import check_threads
 
 if TYPE_CHECKING:
@@ -129,9 +128,7 @@ def experiment(
         check_count(what, value, 2)
     seed = check_seed(seed)
     # What takes long begins only when the rest is known to be right.
-    if not is_number(gamma) or not 0 < gamma <= 1:
-        text = f"gamma must be in (0, 1], not {gamma!r}"
-        raise InvalidArgumentError(text)
+    check_gamma(gamma)
     if isinstance(estimators, str | registry.Estimator):
         estimators = [estimators]
     if estimators is not None:

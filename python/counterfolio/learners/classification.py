@@ -7,13 +7,12 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from counterfolio.arguments import is_number, one_of
+from counterfolio.arguments import check_seed, is_number, one_of
 from counterfolio.exceptions import InvalidArgumentError, InvalidLogError
 from counterfolio.learners.classifiers import classifier_copy, probabilities
 from counterfolio.learners.decisions import (
     check_discrete,
     check_model,
-    check_seed,
     check_single,
     labels_of,
 )

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from counterfolio.arguments import check_seed
 from counterfolio.exceptions import InvalidArgumentError, InvalidLogError
 from counterfolio.learners.classifiers import classifier_copy, model_copy, probabilities
-from counterfolio.learners.decisions import check_model, check_seed, labels_of
+from counterfolio.learners.decisions import check_model, labels_of
 from counterfolio.learners.functions import TableFunction
 from counterfolio.learners.reading import StateNumbers, read_states
 from counterfolio.log import check_log

@@ -137,14 +137,6 @@ def labels_of(log: LoggedData) -> list[Any]:
     return list(range(codes.largest + 1)) if codes.labels is None else list(codes.labels)
 
 
-def check_seed(seed: object) -> int:
-    """Raise unless it is a whole number from 0 to 2^64 - 1."""
-    if not is_whole(seed) or not 0 <= seed < 2**64:
-        text = f"seed must be a whole number from 0 to 2^64 - 1, not {seed!r}"
-        raise InvalidArgumentError(text)
-    return int(seed)
-
-
 def check_iteration(n_iterations: object, horizon: object) -> None:
     """Raise unless both are None or known."""
     if n_iterations is not None and (not is_whole(n_iterations) or n_iterations < 1):

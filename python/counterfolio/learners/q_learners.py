@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from counterfolio.arguments import is_number
+from counterfolio.arguments import check_seed, is_number
 from counterfolio.dense import blocks
 from counterfolio.exceptions import InvalidArgumentError
 from counterfolio.learners.classifiers import model_copy
@@ -16,7 +16,6 @@ from counterfolio.learners.decisions import (
     Decisions,
     check_iteration,
     check_model,
-    check_seed,
     returns_to_go,
 )
 from counterfolio.learners.functions import LearnedQ

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from counterfolio import _core
-from counterfolio.arguments import is_whole
+from counterfolio.arguments import check_seed, is_whole
 from counterfolio.exceptions import InvalidArgumentError
 
 if TYPE_CHECKING:
@@ -31,9 +31,7 @@ def check_folds(log: LoggedData, cross_fit: object, n_repeats: object, seed: obj
     if not is_whole(n_repeats) or n_repeats < 1:
         text = f"n_repeats must be a whole number of 1 or more, not {n_repeats!r}"
         raise InvalidArgumentError(text)
-    if not is_whole(seed) or not 0 <= seed < 2**64:
-        text = f"seed must be a whole number from 0 to 2^64 - 1, not {seed!r}"
-        raise InvalidArgumentError(text)
+    check_seed(seed)
     if cross_fit is None:
         return 1
     units = log.n_episodes if log.clusters is None else log.clusters[1]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from counterfolio.arguments import is_number, one_of
+from counterfolio.arguments import check_gamma, one_of
 from counterfolio.episodes import first_rows
 from counterfolio.exceptions import InvalidArgumentError, InvalidLogError
 from counterfolio.models.features import Design
@@ -33,9 +33,7 @@ MOST_STEPS = 50
 def check_horizon(horizon: object, gamma: object) -> None:
     """Raise unless both are known and go together."""
     one_of("horizon", horizon, HORIZONS)
-    if not is_number(gamma) or not 0 < gamma <= 1:
-        text = f"gamma must be in (0, 1], not {gamma!r}"
-        raise InvalidArgumentError(text)
+    check_gamma(gamma)
     if horizon == "continue" and gamma == 1:
         text = (
             'horizon="continue" needs gamma below 1: a return that goes on for ever has no finite '

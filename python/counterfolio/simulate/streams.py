@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from counterfolio import _core
-from counterfolio.arguments import is_whole
+from counterfolio.arguments import check_seed, is_whole
 from counterfolio.exceptions import InvalidArgumentError
 
 if TYPE_CHECKING:
@@ -28,20 +28,6 @@ MOST_SEEDS = 2**32
 
 class NotByRow(InvalidArgumentError):
     """A method of a generator was asked for that has no rows, or with a size that has none."""
-
-
-def check_seed(seed: object) -> int:
-    """Take a seed.
-
-    Raises
-    ------
-    InvalidArgumentError
-        If it is no whole number of 0 or more.
-    """
-    if not is_whole(seed) or seed < 0:
-        text = f"seed must be a whole number of 0 or more, not {seed!r}"
-        raise InvalidArgumentError(text)
-    return int(seed)
 
 
 def episode_seeds(seed: int, n_episodes: int) -> Seeds:

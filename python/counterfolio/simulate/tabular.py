@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from gymnasium import spaces
 
-from counterfolio.arguments import is_number
+from counterfolio.arguments import check_gamma, is_number
 from counterfolio.exceptions import InvalidArgumentError, InvalidPolicyError
 from counterfolio.policies.head import check_probs, reorder
 from counterfolio.simulate.environment import (
@@ -313,9 +313,7 @@ class Tabular(Environment):
             0 in terminal states; NaN where at gamma 1 and without a horizon the episode may never
             end.
         """
-        if not is_number(gamma) or not 0 < gamma <= 1:
-            text = f"gamma must be in (0, 1], not {gamma!r}"
-            raise InvalidArgumentError(text)
+        check_gamma(gamma)
         probs = self.probabilities(policy)
         moved = np.einsum("sa,sat->st", probs, self.transition)
         ending = moved[:, self._ends].sum(axis=1)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from counterfolio.arguments import is_number
+from counterfolio.arguments import check_gamma, is_number
 from counterfolio.exceptions import InvalidArgumentError
 from counterfolio.progress import progress
 from counterfolio.simulate.collection import check_behaviors
@@ -74,13 +74,10 @@ def on_policy_value(
     """
     named = check_behaviors(policies)
     check_count("n_episodes", n_episodes, 2)
-    for what, value, most in (
-        ("gamma", gamma, True),
-        ("confidence_level", confidence_level, False),
-    ):
-        if not is_number(value) or not 0 < value <= 1 or (value == 1 and not most):
-            text = f"{what} must be in (0, 1{']' if most else ')'}, not {value!r}"
-            raise InvalidArgumentError(text)
+    check_gamma(gamma)
+    if not is_number(confidence_level) or not 0 < confidence_level < 1:
+        text = f"confidence_level must be in (0, 1), not {confidence_level!r}"
+        raise InvalidArgumentError(text)
     seeds = episode_seeds(seed, n_episodes * (1 if common_random_numbers else len(named)))
     player = player_of(env, num_envs)
     returns = {name: np.zeros(n_episodes) for name in named}
