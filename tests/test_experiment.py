@@ -263,3 +263,13 @@ def test_learned_policies_are_sound(kind):
     assert values["behavior"] > values["coin"]
     assert max(values[name] for name in candidates) > values["behavior"]
     assert len(set(values.values())) == len(values)
+
+
+def test_environments_without_a_limit_get_one():
+    env = simulate.Tabular.random(4, 2, world_seed=1)
+    with pytest.raises(cf.InvalidArgumentError, match="max_episode_steps"):
+        cf.experiment(env, **SMALL)
+    found = cf.experiment(env, gamma=0.9, max_episode_steps=5, **SMALL)
+    assert found.settings["max_episode_steps"] == 5
+    assert all(log().n_rows == 5 * 60 for log in found.logs.values())
+    assert all((found.truth.lengths[name] == 5).all() for name in found.truth)

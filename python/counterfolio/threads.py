@@ -53,3 +53,18 @@ def check_threads(num_threads: object) -> int:
         text = f"{source} must be a whole number of 1 or more, not {num_threads!r}"
         raise InvalidArgumentError(text)
     return min(int(num_threads), MOST_THREADS)
+
+
+@contextmanager
+def one_blas_thread() -> Iterator[None]:
+    """Let matrices be multiplied on one thread: there is a log to each core already.
+
+    Without threadpoolctl, which comes with scikit-learn, they are multiplied on as many as ever.
+    """
+    try:
+        from threadpoolctl import threadpool_limits
+    except ImportError:
+        yield
+        return
+    with threadpool_limits(limits=1, user_api="blas"):
+        yield

@@ -25,7 +25,14 @@ DOUBT = 0.05
 MOST_GAMMA = 0.95
 
 
-def learned_behavior(env: Any, n_episodes: int, seed: int, *, gamma: float = 1.0) -> Softmax:
+def learned_behavior(
+    env: Any,
+    n_episodes: int,
+    seed: int,
+    *,
+    gamma: float = 1.0,
+    max_episode_steps: int | None = None,
+) -> Softmax:
     """Learn a policy from episodes of a coin, and let it explore.
 
     Parameters
@@ -36,6 +43,8 @@ def learned_behavior(env: Any, n_episodes: int, seed: int, *, gamma: float = 1.0
         Of the coin's log.
     gamma
         Discount factor; 0.95 at most is learned with.
+    max_episode_steps
+        As for `collect`.
 
     Returns
     -------
@@ -43,7 +52,8 @@ def learned_behavior(env: Any, n_episodes: int, seed: int, *, gamma: float = 1.0
         Of Q by fitted Q iteration, with the temperature at which a difference as large as the
         standard deviation of Q between actions makes e times the probability.
     """
-    log = collect(env, Uniform(actions_of(env)), n_episodes, seed)
+    coin = Uniform(actions_of(env))
+    log = collect(env, coin, n_episodes, seed, max_episode_steps=max_episode_steps)
     q = FittedQIteration().fit(log, gamma=min(gamma, MOST_GAMMA))
     spread = float(np.mean(np.std(q(log.states.take(slice(0, log.n_rows))), axis=1)))
     return Softmax(q, spread or 1.0, actions=q.actions)

@@ -16,6 +16,7 @@ from counterfolio.policies import BEHAVIOR
 from counterfolio.policies.objects import prob_of
 from counterfolio.selection import sharpe_ratio_at_k
 from counterfolio.text import Column, html_table, number, plural, quoted, suggest, text_table, wrap
+from counterfolio.threads import one_blas_thread
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -89,7 +90,9 @@ class Experiment:
         if name not in self.logs:
             text = f'there is no log "{name}"; {suggest(name, self.logs)}'
             raise InvalidArgumentError(text)
-        log = self.logs[name]()
+        # As it was evaluated: products of matrices may round otherwise on several threads.
+        with one_blas_thread():
+            log = self.logs[name]()
         columns = {f"p_{p}": prob_of(p, policy, log) for p, policy in self.candidates.items()}
         frame = log._table.frame(log.n_rows)
         if taken := [column for column in columns if column in frame.columns]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.util
 import threading
 import time
-from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -26,10 +25,10 @@ from counterfolio.policies import BEHAVIOR, check_policies
 from counterfolio.preparation import prepare
 from counterfolio.simulate import collect, on_policy_value
 from counterfolio.simulate.environment import check_count
-from counterfolio.threads import check_threads
+from counterfolio.threads import check_threads, one_blas_thread
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from counterfolio.estimators import Estimator
@@ -60,6 +59,7 @@ def experiment(
     q_model: Any = None,
     ratio_model: Any = None,
     seed: int = 0,
+    max_episode_steps: int | None = None,
     num_threads: int | None = None,
     path: str | Path | None = None,
 ) -> Experiment:
@@ -100,6 +100,8 @@ def experiment(
         smaller ridge, Q and ratios of policies far from the log run away.
     seed
         One for everything. More logs of the same seed begin with the same ones.
+    max_episode_steps
+        As for `collect`: for environments that have no limit of their own.
     num_threads
         As in `evaluate_many`.
     path
@@ -146,10 +148,11 @@ def experiment(
     learning, training, truth_seed, *logged = (
         int(s) for s in np.random.SeedSequence(seed).generate_state(3 + n_logs)
     )
+    limit: dict[str, Any] = {"max_episode_steps": max_episode_steps}
     with one_blas_thread():
         if behavior is None:
-            behavior = learned_behavior(env, n_training, learning, gamma=gamma)
-        past = collect(env, behavior, n_training, training)
+            behavior = learned_behavior(env, n_training, learning, gamma=gamma, **limit)
+        past = collect(env, behavior, n_training, training, **limit)
         if candidates is None:
             candidates = partial(learned_candidates, gamma=gamma)
         learned = callable(candidates)
@@ -161,7 +164,7 @@ def experiment(
         named: dict[str, Any] = check_policies(candidates)
         k = min(4, len(named)) if k is None else check_k(k, len(named))
         truth = on_policy_value(
-            env, {**named, BEHAVIOR: behavior}, n_roll_outs, truth_seed, gamma=gamma
+            env, {**named, BEHAVIOR: behavior}, n_roll_outs, truth_seed, gamma=gamma, **limit
         )
         settings: dict[str, Any] = {
             "env": env if isinstance(env, str) else type(env).__name__,
@@ -175,12 +178,16 @@ def experiment(
             "q_model": described(q_model),
             "ratio_model": described(ratio_model),
             "seed": seed,
+            **limit,
         }
         if folder is not None:
             fixed = {key: x for key, x in settings.items() if key not in ("n_logs", "k")}
             keep_asked(folder, fixed, {name: truth.value(name) for name in truth})
         # Names stay the same as logs are added.
-        logs = {f"log_{i}": _source(env, behavior, n_episodes, own) for i, own in enumerate(logged)}
+        logs = {
+            f"log_{i}": _source(env, partial(collect, env, behavior, n_episodes, own, **limit))
+            for i, own in enumerate(logged)
+        }
         evaluations = evaluate_many(
             logs,
             lambda log: prepare(
@@ -208,9 +215,8 @@ def experiment(
 _TURN = threading.Lock()
 
 
-def _source(env: Any, behavior: Any, n_episodes: int, seed: int) -> Callable[[], LoggedData]:
+def _source(env: Any, collected: Callable[[], LoggedData]) -> Callable[[], LoggedData]:
     """Give a function that collects a log; logs are collected on several threads."""
-    collected = partial(collect, env, behavior, n_episodes, seed)
     shared = isinstance(env, gym.Env | gym.vector.VectorEnv)
     return partial(_in_turn, collected) if shared else collected
 
@@ -223,18 +229,3 @@ def _in_turn(collected: Callable[[], LoggedData]) -> LoggedData:
 def _same_length(log: LoggedData) -> bool:
     ids = log.column(log.roles["episode_id"])
     return ids.value_counts()["count"].n_unique() == 1
-
-
-@contextmanager
-def one_blas_thread() -> Iterator[None]:
-    """Let matrices be multiplied on one thread: there is a log to each core already.
-
-    Without threadpoolctl, which comes with scikit-learn, they are multiplied on as many as ever.
-    """
-    try:
-        from threadpoolctl import threadpool_limits
-    except ImportError:
-        yield
-        return
-    with threadpool_limits(limits=1, user_api="blas"):
-        yield
