@@ -58,7 +58,7 @@ class Experiment:
         Each metric, on every log and across them.
     settings : dict
         env, n_logs, n_episodes, n_training, n_roll_outs, gamma, k, cross_fit, q_model, ratio_model,
-        seed; learned, whether candidates were made of the training log; seconds.
+        seed, max_episode_steps; learned, whether candidates were made of the training log; seconds.
     """
 
     behavior: Any
