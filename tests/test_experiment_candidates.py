@@ -96,3 +96,23 @@ def test_without_scikit_learn_it_says_so_before_it_plays(monkeypatch):
     )
     with pytest.raises(cf.MissingExtraError, match=r"counterfolio\[models\].*or pass candidates"):
         cf.experiment("counterfolio/Basic-v0")
+
+
+def test_candidates_are_learned_from_logs_of_any_make():
+    """Episodes go by their ends or by text, rewards are flags: the same policies come out."""
+    log = cf.collect(simulate.Basic(horizon=3, reward_type="binary"), pi.Uniform(10), 150, 1)
+    roles = {key: log.roles[key] for key in ("state", "terminated", "truncated", "actions")}
+    frame = pl.DataFrame([log.column(name) for name in log._table.names])
+    flags = frame.with_columns(pl.col("reward") > 0)
+    named = frame.with_columns(pl.format("of {}", pl.col("episode")).alias("episode"))
+    states = log.states.take(slice(0, 50))
+    wanted = learned_candidates(log)
+    for other in (
+        cf.LoggedData.from_frame(flags, **roles),
+        cf.LoggedData.from_frame(named, episode_id="episode", **roles),
+    ):
+        found = learned_candidates(other)
+        for name, policy in wanted.items():
+            np.testing.assert_allclose(
+                found[name].action_probs(states), policy.action_probs(states)
+            )

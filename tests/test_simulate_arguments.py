@@ -403,3 +403,12 @@ def test_observations_that_are_no_numbers_are_refused():
 
     with pytest.raises(cf.InvalidArgumentError, match=r"1 of 1 observations that are NaN.* step 2"):
         cf.collect(Blind(), cf.policies.Uniform(2), 3, 1, max_episode_steps=9)
+    # What is seen after the end is in no log.
+    assert cf.collect(Blind(), cf.policies.Uniform(2), 3, 1, max_episode_steps=3).n_rows == 9
+
+    class Never(Blind):
+        def reset(self, *, seed=None, options=None):
+            return super().reset(seed=seed)[0] * np.nan, {}
+
+    with pytest.raises(cf.InvalidArgumentError, match=r"1 of 1 observations that are NaN.* step 0"):
+        cf.collect(Never(), cf.policies.Uniform(2), 3, 1, max_episode_steps=9)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from gymnasium import spaces
 
+from counterfolio.episodes import first_rows
 from counterfolio.exceptions import InvalidArgumentError
 from counterfolio.learners import BehaviorCloning, FittedQIteration, PessimisticQ
 from counterfolio.policies import EpsilonGreedy, Softmax, Uniform
@@ -111,6 +112,5 @@ def actions_of(env: Any) -> list[int]:
 
 
 def _returns(log: LoggedData) -> Any:
-    rewards = log.column(log.roles["reward"]).to_numpy()
-    starts = np.flatnonzero(np.diff(log.column(log.roles["episode_id"]).to_numpy(), prepend=-1))
-    return np.add.reduceat(rewards, starts)
+    rewards = log.column(log.roles["reward"]).to_numpy().astype(np.float64)
+    return np.add.reduceat(rewards, first_rows(log._episodes))

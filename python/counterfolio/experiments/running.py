@@ -227,5 +227,5 @@ def _in_turn(collected: Callable[[], LoggedData]) -> LoggedData:
 
 
 def _same_length(log: LoggedData) -> bool:
-    ids = log.column(log.roles["episode_id"])
-    return ids.value_counts()["count"].n_unique() == 1
+    lengths = log._episodes.lengths()
+    return bool((lengths == lengths[0]).all())

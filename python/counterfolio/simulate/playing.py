@@ -89,6 +89,7 @@ def play(
     actors = [Actor(name, policy, player.action_space) for name, policy in policies.items()]
     rows = np.arange(len(seeds))
     seen = player.begin(seeds)
+    _check_returned("observations", seen, seeds, 0)
     number = 0
     while len(rows):
         slots = _slots(first + rows)
@@ -103,17 +104,17 @@ def play(
         # An episode that ends as it is cut off has ended.
         truncated = truncated & ~terminated
         _check_returned("rewards", rewards, seeds[rows], number)
-        _check_returned("observations", after, seeds[rows], number)
         step = Step(rows, seen, actions, rewards, terminated, truncated, propensities, probs)
         visit(number, step)
         on = ~(terminated | truncated)
         rows, seen = rows[on], after[on]
+        _check_returned("observations", seen, seeds[rows], number)
         number += 1
 
 
 def _check_returned(what: str, found: NDArray[Any], seeds: Seeds, step: int) -> None:
     """Raise where an environment returned NaN, or a reward that is infinite."""
-    if found.dtype.kind != "f":
+    if found.dtype.kind != "f" or not len(found):
         return
     wrong = np.isnan(found) if what == "observations" else ~np.isfinite(found)
     bad = wrong.reshape(len(found), -1).any(axis=1)
